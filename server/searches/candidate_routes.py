@@ -47,6 +47,7 @@ from server.searches.candidate_schemas import (
     EvaluationResource,
     LatencyValue,
     MetricValueResource,
+    bound_of,
 )
 from server.searches.schemas import UsedPluginResource
 from server.searches.searches import Searches
@@ -329,17 +330,15 @@ def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> Eval
 
 
 def _query(search_id: str, query: CandidateListQuery) -> CandidateQuery:
-    bounds: list[MetricBound] = []
-    for label, operator, number in (text.split(":") for text in query.metric):
-        metric, value = metric_named(label), float(number)
-        lower, upper = (value, None) if operator == "ge" else (None, value)
-        bounds.append(MetricBound(metric=metric, minimum=lower, maximum=upper))
+    bounds = tuple(
+        MetricBound(metric=metric, minimum=low, maximum=high) for metric, low, high in map(bound_of, query.metric)
+    )
     return CandidateQuery(
         search_id=search_id,
         states=tuple(query.state),
         arch_id=query.arch_id,
         generation=query.generation,
-        bounds=tuple(bounds),
+        bounds=bounds,
         order=candidate_order(query),
         descending=query.order_by.startswith("-"),
     )

@@ -13,8 +13,8 @@ from pydantic_core import CoreSchema, core_schema
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.environment import DeviceClass
-from nas_engine.domain.metric import Goal
-from nas_engine.domain.metrics import searched_names
+from nas_engine.domain.metric import Goal, Metric
+from nas_engine.domain.metrics import metric_named, searched_names
 from nas_engine.domain.uncertainty import uncertain_text
 from nas_engine.settings.base import MetricName, OneOf
 from server.candidates.candidate import MetricValue
@@ -54,10 +54,20 @@ class _Bound:
 
     def _pattern(self) -> str:
         names = "|".join(map(re.escape, searched_names()))
-        return rf"^({names}):(ge|le):-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{{1,3}})?$"
+        # So many digits, that every number which matches is finite.
+        return rf"^({names}):(ge|le):-?[0-9]{{1,40}}(\.[0-9]{{1,40}})?([eE][+-]?[0-9]{{1,2}})?$"
 
 
 BoundText = Annotated[str, _Bound()]
+
+
+def bound_of(text: str) -> tuple[Metric, float | None, float | None]:
+    """Metric, lowest and highest value of a `BoundText`."""
+    name, operator, number = text.split(":")
+    value = float(number)
+    return (metric_named(name), value, None) if operator == "ge" else (metric_named(name), None, value)
+
+
 CandidateOrderText = Annotated[str, OneOf(_order_names)]
 EvaluationSourceName = Annotated[
     EvaluationSource,

@@ -9,7 +9,7 @@ from fastapi import Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nas_engine.domain.metrics import LATENCY_US, metric_named
+from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.objective import Constraint
 from server.access.auth import Permitted
 from server.core.http.conditional import NOT_MODIFIED, tagged
@@ -20,6 +20,7 @@ from server.searches.answers.answer import Answers
 from server.searches.answers.resources import answer_resource
 from server.searches.answers.schemas import AnswerQuery, AnswerResource
 from server.searches.candidate_routes import latency_kind
+from server.searches.candidate_schemas import bound_of
 
 router = api_router("searches")
 AnswersDep = Annotated[Answers, provided(Answers)]
@@ -44,7 +45,5 @@ def _bounds(query: AnswerQuery) -> Iterator[Constraint]:
     for limit_us in (query.latency_us, None if query.latency_ms is None else query.latency_ms * 1000.0):
         if limit_us is not None:
             yield Constraint(LATENCY_US, maximum=limit_us)
-    for label, operator, number in (text.split(":") for text in query.bound):
-        metric, value = metric_named(label), float(number)
-        lower, upper = (value, None) if operator == "ge" else (None, value)
+    for metric, lower, upper in map(bound_of, query.bound):
         yield Constraint(metric, minimum=lower, maximum=upper)

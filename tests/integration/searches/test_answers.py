@@ -11,7 +11,7 @@ import pytest
 
 from hilnas.cli import main as cli
 from hilnas.client.client import Hilnas
-from hilnas.client.errors import ConflictError, NotFoundError
+from hilnas.client.errors import ConflictError, InvalidRequestError, NotFoundError
 from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metrics import MACS, TOP1
 from nas_engine.domain.objective import Constraint
@@ -92,6 +92,20 @@ def test_a_bound_on_what_the_search_has_no_values_of_says_what_it_looked_at(
     assert answer.headline.endswith(
         "has no values of validation accuracy; it looked at latency, MACs, so bound one of these"
     )
+
+
+@pytest.mark.parametrize("number", ["-7E829", "1e999", "9" * 290, "nan", "-inf", "0x10", "1_000", " 5"])
+def test_a_bound_that_is_no_finite_number_is_refused(nas: Hilnas, search: SearchResource, number: str) -> None:
+    with pytest.raises(InvalidRequestError, match="is no bound"):
+        nas.searches.answer(search.id, bounds=[f"macs:le:{number}"])
+    with pytest.raises(InvalidRequestError, match="is no bound"):
+        list(nas.searches.candidates(search.id, bounds=[f"macs:ge:{number}"]))
+
+
+@pytest.mark.parametrize("number", ["9" * 40 + "e99", "-" + "9" * 40 + ".5E+99", "1e-99", "-0"])
+def test_every_bound_that_is_described_is_taken(nas: Hilnas, search: SearchResource, number: str) -> None:
+    assert nas.searches.answer(search.id, bounds=[f"macs:le:{number}"]).headline
+    list(nas.searches.candidates(search.id, bounds=[f"macs:ge:{number}"]))
 
 
 def test_every_command_of_the_answer_works_as_printed(
