@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.cost.choice_kernel import Covariance
-from nas_engine.cost.encodings import Encoding, Floats, Genotypes, distinct_encodings
-from nas_engine.cost.regressors import Family, GaussianProcess, LeftOut, Trees, folds
+from nas_engine.cost.encodings import Floats, Genotypes
+from nas_engine.cost.model_choice import ModelChoice, PredictorModel, Samples, choose_model, make_model, numbers_in
+from nas_engine.cost.regressors import GaussianProcess, Trees, folds
 from nas_engine.cost.target_scale import TargetScale
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
@@ -28,31 +27,9 @@ from nas_engine.domain.search_space import Gene, validate_genotype
 STATE_VERSION = 2
 MIN_SAMPLES = 3
 
-MAX_CHOICE_SAMPLES = 250
-"""Families are compared on evenly spaced samples beyond this."""
-
-GOOD_ENOUGH = 0.1
-"""Left-out error, in standard deviations of the values, below which the Gaussian process is not compared with trees."""
-
-TREES_MUST_SAVE = 0.95
-"""Trees are taken where their left-out error is below this share of the Gaussian process's."""
-
-BOOSTING_WITHIN = 1.3
-"""Boosted trees are tried where random trees come this near to the error that is to be undercut."""
-
-MIN_TREE_SAMPLES = 20
-
 NUM_INTERVAL_FOLDS = 16
 """Parts in which samples are left out for intervals: models that lack a quarter of them err more than the one that
 lacks none, and intervals of their errors hold too often."""
-
-
-class PredictorModel(Enum):
-    """Which models are tried: Bayesian linear regression, Gaussian processes, or trees as well."""
-
-    RIDGE = "ridge"
-    GAUSSIAN_PROCESS = "gaussian_process"
-    BEST = "best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,78 +46,6 @@ class Prediction:
     standard_deviation: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class ModelChoice:
-    """What was chosen by leaving samples out; with the samples it makes the same predictor again.
-
-    Attributes:
-        family: of models.
-        encoding: of the genotypes, for families that use it.
-        covariance: hyper-parameters of a Gaussian process; empty for trees.
-        num_samples: it was chosen on.
-        left_out_error: root mean square, in standard deviations of the values.
-        widening: factor that makes predicted standard deviations agree with left-out errors.
-    """
-
-    family: Family
-    encoding: Encoding
-    covariance: tuple[float, ...]
-    num_samples: int
-    left_out_error: float
-    widening: float
-
-    def document(self) -> JsonValue:
-        """Say which model it is, for a checkpoint or a report."""
-        return {
-            "family": self.family.value,
-            "encoding": self.encoding.value,
-            "covariance": list(self.covariance),
-            "num_samples": self.num_samples,
-            "left_out_error": self.left_out_error,
-            "widening": self.widening,
-        }
-
-    @classmethod
-    def of(cls, document: JsonValue) -> ModelChoice:
-        """Inverse of `document`.
-
-        Raises EngineError where it is damaged.
-        """
-        try:
-            if not isinstance(document, Mapping):
-                raise TypeError(f"expected an object, found {document!r}")
-            numbers = [_numbers([document[name]])[0] for name in ("num_samples", "left_out_error", "widening")]
-            return cls(
-                Family(document["family"]),
-                Encoding(document["encoding"]),
-                tuple(_numbers(document["covariance"])),
-                int(numbers[0]),
-                *numbers[1:],
-            )
-        except (KeyError, ValueError, TypeError) as error:
-            raise EngineError(f"chosen model is damaged: {error}; choose it anew") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Samples:
-    """Training data in the metric's unit, and the scale they are learned on."""
-
-    genotypes: Genotypes
-    values: Floats
-    standard_errors: Floats
-    scale: TargetScale
-
-    @property
-    def targets(self) -> Floats:
-        """What the models are fitted to: the values on their scale, standardised."""
-        return self.scale.forward(self.values)
-
-    @property
-    def error_variance(self) -> Floats:
-        """Of the targets."""
-        return (self.standard_errors / self.scale.step(self.values)) ** 2
-
-
 class MetricPredictor:
     """Predicts one metric over the genotypes of one encoding."""
 
@@ -155,7 +60,7 @@ class MetricPredictor:
         self._genes = tuple(genes)
         self._metric = metric
         self._model = model
-        self._samples: _Samples | None = None
+        self._samples: Samples | None = None
         self._choice: ModelChoice | None = None
         self._regressor: GaussianProcess | Trees | None = None
         self._without_folds: list[tuple[NDArray[np.int64], GaussianProcess | Trees]] | None = None
@@ -194,7 +99,7 @@ class MetricPredictor:
             EngineError: fewer than `MIN_SAMPLES`, unequal lengths, a value that is not finite, a negative error.
         """
         self._samples = self._checked(genotypes, values, standard_errors)
-        self._choice = choice or self._chosen(self._samples, near)
+        self._choice = choice or choose_model(self._genes, self._samples, self._model, near)
         self._regressor = self._without_folds = None
 
     def predict(self, genotypes: Sequence[Sequence[int]] | Genotypes) -> Prediction:
@@ -269,7 +174,7 @@ class MetricPredictor:
             for fold in folds(len(every), NUM_INTERVAL_FOLDS):
                 rest = np.setdiff1d(every, fold)
                 data = samples.genotypes[rest], samples.targets[rest], samples.error_variance[rest]
-                model = self._made(self.choice)
+                model = make_model(self._genes, self.choice)
                 if isinstance(model, GaussianProcess):
                     model.learn_covariance(*data)
                 model.fit(*data)
@@ -318,62 +223,21 @@ class MetricPredictor:
             if samples is not None:
                 if not isinstance(samples, Mapping) or not isinstance(samples["genotypes"], Sequence):
                     raise TypeError("samples must be an object with genotypes, values and standard_errors")
-                genotypes = [[int(gene) for gene in _numbers(genotype)] for genotype in samples["genotypes"]]
-                values, errors = _numbers(samples["values"]), _numbers(samples["standard_errors"])
+                genotypes = [[int(gene) for gene in numbers_in(genotype)] for genotype in samples["genotypes"]]
+                values, errors = numbers_in(samples["values"]), numbers_in(samples["standard_errors"])
                 predictor.fit(genotypes, values, errors, choice=ModelChoice.of(state["choice"]))
         except (KeyError, ValueError, TypeError) as error:
             raise EngineError(f"predictor state is damaged: {error}; fit the predictor anew") from error
         return predictor
 
-    def _fitted(self) -> tuple[_Samples, GaussianProcess | Trees]:
+    def _fitted(self) -> tuple[Samples, GaussianProcess | Trees]:
         if self._samples is None:
             raise EngineError("predictor: fit it before asking for predictions")
         if self._regressor is None:
-            self._regressor = self._made(self.choice)
+            self._regressor = make_model(self._genes, self.choice)
             samples = self._samples
             self._regressor.fit(samples.genotypes, samples.targets, samples.error_variance)
         return self._samples, self._regressor
-
-    def _made(self, choice: ModelChoice) -> GaussianProcess | Trees:
-        if choice.family in (Family.BOOSTED_TREES, Family.RANDOM_TREES):
-            trees = Trees(self._genes, choice.family, choice.encoding)
-            trees.assume_variance(choice.left_out_error**2)
-            return trees
-        process = GaussianProcess(self._genes, choice.encoding, interactions=choice.family is not Family.RIDGE)
-        process.covariance = Covariance.of(choice.covariance)
-        return process
-
-    def _chosen(self, samples: _Samples, near: ModelChoice | None) -> ModelChoice:
-        """Compare encodings, then families, by the errors of left-out samples."""
-        num = len(samples.values)
-        rows = np.unique(np.linspace(0, num - 1, min(num, MAX_CHOICE_SAMPLES)).round().astype(np.int64))
-        data = samples.genotypes[rows], samples.targets[rows], samples.error_variance[rows]
-        family = Family.RIDGE if self._model is PredictorModel.RIDGE else Family.GAUSSIAN_PROCESS
-        best: ModelChoice | None = None
-        for encoding in distinct_encodings(self._genes):
-            process = GaussianProcess(self._genes, encoding, interactions=family is not Family.RIDGE)
-            start = Covariance.of(near.covariance) if near is not None and near.covariance else None
-            process.learn_covariance(*data, start)
-            process.fit(*data)
-            choice = _judged(
-                ModelChoice(family, encoding, process.covariance.values(), num, 0.0, 1.0), process.left_out(), *data[1:]
-            )
-            if best is None or choice.left_out_error < best.left_out_error:
-                best = choice
-        assert best is not None
-        if self._model is not PredictorModel.BEST or best.left_out_error < GOOD_ENOUGH or num < MIN_TREE_SAMPLES:
-            return best
-        limit = TREES_MUST_SAVE * best.left_out_error
-        for family in (Family.RANDOM_TREES, Family.BOOSTED_TREES):
-            encoding = best.encoding if best.encoding is Encoding.CELL else Encoding.CHOICES
-            trees = Trees(self._genes, family, encoding)
-            trees.fit(*data)
-            choice = _judged(ModelChoice(family, encoding, (), num, 0.0, 1.0), trees.left_out(), *data[1:])
-            if choice.left_out_error > BOOSTING_WITHIN * limit:
-                break
-            if choice.left_out_error < limit:
-                best, limit = choice, choice.left_out_error
-        return best
 
     def _valid(self, genotypes: Sequence[Sequence[int]] | Genotypes) -> Genotypes:
         if isinstance(genotypes, np.ndarray):
@@ -386,7 +250,7 @@ class MetricPredictor:
         genotypes: Sequence[Sequence[int]] | Genotypes,
         values: Sequence[float],
         standard_errors: Sequence[float] | None,
-    ) -> _Samples:
+    ) -> Samples:
         targets = np.asarray(values, dtype=np.float64)
         errors = np.zeros(len(targets)) if standard_errors is None else np.asarray(standard_errors, dtype=np.float64)
         if not len(genotypes) == len(targets) == len(errors) or len(targets) < MIN_SAMPLES:
@@ -397,24 +261,4 @@ class MetricPredictor:
         sound = np.isfinite(targets) & np.isfinite(errors) & (errors >= 0)
         if not sound.all():
             raise EngineError(f"predictor: value or standard error {int(np.argmin(sound))} is not finite or negative")
-        return _Samples(self._valid(genotypes), targets, errors, TargetScale.fitting(self._metric, targets))
-
-
-def _judged(choice: ModelChoice, left_out: LeftOut, targets: Floats, error_variance: Floats) -> ModelChoice:
-    """With the left-out error, and the factor that makes the predicted spread agree with it."""
-    squares = (left_out.mean - targets) ** 2
-    weights = 1.0 / (1.0 + error_variance)
-    error = math.sqrt(float(np.average(squares, weights=weights)))
-    ratio = float(np.mean(squares / (left_out.variance + error_variance)))
-    return replace(choice, left_out_error=error, widening=min(max(math.sqrt(ratio), 0.5), 3.0))
-
-
-def _numbers(value: JsonValue) -> list[float]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise TypeError(f"expected an array of numbers, found {value!r}")
-    numbers = []
-    for item in value:
-        if not isinstance(item, (int, float)):
-            raise TypeError(f"expected a number, found {item!r}")
-        numbers.append(float(item))
-    return numbers
+        return Samples(self._valid(genotypes), targets, errors, TargetScale.fitting(self._metric, targets))

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nas_engine.cost.encodings import Floats
-from nas_engine.cost.predictor import MetricPredictor, PredictorModel
+from nas_engine.cost.model_choice import PredictorModel
+from nas_engine.cost.predictor import MetricPredictor
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.metric import Metric

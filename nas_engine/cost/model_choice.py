@@ -1,0 +1,179 @@
+"""The choice among the models of a predictor: families and encodings, compared by leaving samples out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+
+from nas_engine.cost.choice_kernel import Covariance
+from nas_engine.cost.encodings import Encoding, Floats, Genotypes, distinct_encodings
+from nas_engine.cost.regressors import Family, GaussianProcess, LeftOut, Trees
+from nas_engine.cost.target_scale import TargetScale
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.search_space import Gene
+
+MAX_CHOICE_SAMPLES = 250
+"""Families are compared on evenly spaced samples beyond this."""
+
+GOOD_ENOUGH = 0.1
+"""Left-out error, in standard deviations of the values, below which the Gaussian process is not compared with trees."""
+
+TREES_MUST_SAVE = 0.95
+"""Trees are taken where their left-out error is below this share of the Gaussian process's."""
+
+BOOSTING_WITHIN = 1.3
+"""Boosted trees are tried where random trees come this near to the error that is to be undercut."""
+
+MIN_TREE_SAMPLES = 20
+
+
+class PredictorModel(Enum):
+    """Which models are tried: Bayesian linear regression, Gaussian processes, or trees as well."""
+
+    RIDGE = "ridge"
+    GAUSSIAN_PROCESS = "gaussian_process"
+    BEST = "best"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """What was chosen by leaving samples out; with the samples it makes the same predictor again.
+
+    Attributes:
+        family: of models.
+        encoding: of the genotypes, for families that use it.
+        covariance: hyper-parameters of a Gaussian process; empty for trees.
+        num_samples: it was chosen on.
+        left_out_error: root mean square, in standard deviations of the values.
+        widening: factor that makes predicted standard deviations agree with left-out errors.
+    """
+
+    family: Family
+    encoding: Encoding
+    covariance: tuple[float, ...]
+    num_samples: int
+    left_out_error: float
+    widening: float
+
+    def document(self) -> JsonValue:
+        """Say which model it is, for a checkpoint or a report."""
+        return {
+            "family": self.family.value,
+            "encoding": self.encoding.value,
+            "covariance": list(self.covariance),
+            "num_samples": self.num_samples,
+            "left_out_error": self.left_out_error,
+            "widening": self.widening,
+        }
+
+    @classmethod
+    def of(cls, document: JsonValue) -> ModelChoice:
+        """Inverse of `document`.
+
+        Raises EngineError where it is damaged.
+        """
+        try:
+            if not isinstance(document, Mapping):
+                raise TypeError(f"expected an object, found {document!r}")
+            numbers = [numbers_in([document[name]])[0] for name in ("num_samples", "left_out_error", "widening")]
+            return cls(
+                Family(document["family"]),
+                Encoding(document["encoding"]),
+                tuple(numbers_in(document["covariance"])),
+                int(numbers[0]),
+                *numbers[1:],
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise EngineError(f"chosen model is damaged: {error}; choose it anew") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Training data in the metric's unit, and the scale they are learned on."""
+
+    genotypes: Genotypes
+    values: Floats
+    standard_errors: Floats
+    scale: TargetScale
+
+    @property
+    def targets(self) -> Floats:
+        """What the models are fitted to: the values on their scale, standardised."""
+        return self.scale.forward(self.values)
+
+    @property
+    def error_variance(self) -> Floats:
+        """Of the targets."""
+        return (self.standard_errors / self.scale.step(self.values)) ** 2
+
+
+def make_model(genes: Sequence[Gene], choice: ModelChoice) -> GaussianProcess | Trees:
+    """Make the model that was chosen, not fitted yet."""
+    if choice.family in (Family.BOOSTED_TREES, Family.RANDOM_TREES):
+        trees = Trees(genes, choice.family, choice.encoding)
+        trees.assume_variance(choice.left_out_error**2)
+        return trees
+    process = GaussianProcess(genes, choice.encoding, interactions=choice.family is not Family.RIDGE)
+    process.covariance = Covariance.of(choice.covariance)
+    return process
+
+
+def choose_model(
+    genes: Sequence[Gene], samples: Samples, model: PredictorModel, near: ModelChoice | None
+) -> ModelChoice:
+    """Compare encodings, then families, by the errors of left-out samples."""
+    num = len(samples.values)
+    rows = np.unique(np.linspace(0, num - 1, min(num, MAX_CHOICE_SAMPLES)).round().astype(np.int64))
+    data = samples.genotypes[rows], samples.targets[rows], samples.error_variance[rows]
+    family = Family.RIDGE if model is PredictorModel.RIDGE else Family.GAUSSIAN_PROCESS
+    best: ModelChoice | None = None
+    for encoding in distinct_encodings(genes):
+        process = GaussianProcess(genes, encoding, interactions=family is not Family.RIDGE)
+        start = Covariance.of(near.covariance) if near is not None and near.covariance else None
+        process.learn_covariance(*data, start)
+        process.fit(*data)
+        choice = _judged(
+            ModelChoice(family, encoding, process.covariance.values(), num, 0.0, 1.0), process.left_out(), *data[1:]
+        )
+        if best is None or choice.left_out_error < best.left_out_error:
+            best = choice
+    assert best is not None
+    if model is not PredictorModel.BEST or best.left_out_error < GOOD_ENOUGH or num < MIN_TREE_SAMPLES:
+        return best
+    limit = TREES_MUST_SAVE * best.left_out_error
+    for family in (Family.RANDOM_TREES, Family.BOOSTED_TREES):
+        encoding = best.encoding if best.encoding is Encoding.CELL else Encoding.CHOICES
+        trees = Trees(genes, family, encoding)
+        trees.fit(*data)
+        choice = _judged(ModelChoice(family, encoding, (), num, 0.0, 1.0), trees.left_out(), *data[1:])
+        if choice.left_out_error > BOOSTING_WITHIN * limit:
+            break
+        if choice.left_out_error < limit:
+            best, limit = choice, choice.left_out_error
+    return best
+
+
+def _judged(choice: ModelChoice, left_out: LeftOut, targets: Floats, error_variance: Floats) -> ModelChoice:
+    """With the left-out error, and the factor that makes the predicted spread agree with it."""
+    squares = (left_out.mean - targets) ** 2
+    weights = 1.0 / (1.0 + error_variance)
+    error = math.sqrt(float(np.average(squares, weights=weights)))
+    ratio = float(np.mean(squares / (left_out.variance + error_variance)))
+    return replace(choice, left_out_error=error, widening=min(max(math.sqrt(ratio), 0.5), 3.0))
+
+
+def numbers_in(value: JsonValue) -> list[float]:
+    """Read an array of numbers. Raises TypeError where it is none."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise TypeError(f"expected an array of numbers, found {value!r}")
+    numbers = []
+    for item in value:
+        if not isinstance(item, (int, float)):
+            raise TypeError(f"expected a number, found {item!r}")
+        numbers.append(float(item))
+    return numbers
