@@ -46,8 +46,8 @@ class MetricDeclaration(Declaration):
     The implementation of a metric from the layer graph is a function of a DEPLOYED `LayerGraph`, and of the settings
     where it has some, that returns a number; it needs numpy at most. That of an evaluated metric is a function
     `(subnet, batches, settings) -> (value, uncertainty)`, without settings where it has none, of a `torch.nn.Module` in
-    evaluation mode and batches of `(images_NCHW, labels_N)`; the uncertainty is a standard error, or None. What a device
-    measures has none.
+    evaluation mode and batches of `(images_NCHW, labels_N)`; the uncertainty is a standard error, or None. What a
+    device measures has none.
 
     Attributes:
         unit: of its values; empty for plain numbers.
