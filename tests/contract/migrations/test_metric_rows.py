@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from nas_engine.domain.metrics import LATENCY_US, MACS, TOP1
+from nas_engine.domain.metric import Goal, Metric
+from nas_engine.domain.metrics import LATENCY_US, MACS, TEST_TOP1, TOP1
 from server.bootstrap.schema import migrate
 from server.candidates.candidate import CandidateQuery, MetricBound
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import CandidateState
+from server.candidates.tables import evaluations
 from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Wakeups
 from server.core.paging import PageRequest
@@ -160,6 +162,50 @@ def test_a_sorted_page_is_read_by_the_index(
         assert "TEMP B-TREE" not in plans[0], plans[0]
         for plan in plans:
             _refuse_scan(plan)
+
+
+@pytest.fixture
+def theirs(database: sa.Engine) -> Iterator[Metric]:
+    """A metric that a package brings, of every third candidate; statistics do not know of it yet."""
+    metric = Metric("theirs", "things", Goal.MINIMIZE)
+    copied = sa.insert(evaluations).from_select(
+        [column.name for column in evaluations.c],
+        sa.select(
+            *(
+                {"id": "eval_y" + sa.func.substr(evaluations.c.id, 7), "metric": sa.literal(metric.name)}.get(
+                    column.name, column
+                )
+                for column in evaluations.c
+            )
+        ).where(evaluations.c.metric == TOP1.name, evaluations.c.current, evaluations.c.value < 0.33),
+    )
+    with database.connect().execution_options(hilnas_write=True) as connection, connection.begin():
+        connection.execute(copied)
+        number = sa.select(sa.func.count()).where(evaluations.c.metric == metric.name)
+        assert connection.execute(number).scalar_one() > NUM_SEARCHES * NUM_CANDIDATES // 5
+    yield metric
+    with database.connect().execution_options(hilnas_write=True) as connection, connection.begin():
+        connection.execute(sa.delete(evaluations).where(evaluations.c.metric == metric.name))
+
+
+def test_metrics_that_few_candidates_have_are_sorted_and_bounded_by_the_index(
+    uow: UnitOfWork, database: sa.Engine, theirs: Metric
+) -> None:
+    search_id = f"srch_01n{3:023d}"
+    for metric in (TEST_TOP1, theirs):
+        for query in (
+            CandidateQuery(search_id=search_id, order=metric),
+            CandidateQuery(search_id=search_id, order=metric, bounds=(MetricBound(metric=metric, maximum=0.3),)),
+            CandidateQuery(search_id=search_id, order=LATENCY_US, bounds=(MetricBound(metric=metric, maximum=0.3),)),
+        ):
+            listed = _plans(
+                uow, database, lambda tx, query=query: CandidateStore(tx).page_of_candidates(query, PageRequest(50))
+            )
+            counted = _plans(uow, database, lambda tx, query=query: CandidateStore(tx).count_candidates(query))
+            assert len(listed) >= 2
+            assert any(f"{kind}_evaluations_" in listed[0] for kind in ("ix", "uq")), listed[0]
+            for plan in (*listed, *counted):
+                _refuse_scan(plan)
 
 
 def test_bounds_counts_and_the_front_are_read_by_indexes(uow: UnitOfWork, database: sa.Engine) -> None:
