@@ -43,7 +43,7 @@ class ClassifyingRpc:
         lease: LeaseRef,
         envelope: control_pb2.ResultEnvelope,
         digest: str,
-        checked: Job | ResultReceipt,
+        checked: Job | ResultReceipt | None = None,
     ) -> ResultReceipt:
         """Take the classes a device ranked first."""
 

@@ -52,7 +52,7 @@ class MeasuringRpc:
         lease: LeaseRef,
         envelope: control_pb2.ResultEnvelope,
         digest: str,
-        checked: Job | ResultReceipt,
+        checked: Job | ResultReceipt | None = None,
     ) -> ResultReceipt:
         """Take a measurement, and after it the readings of its canaries."""
         message = envelope.measurement
