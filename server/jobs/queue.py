@@ -169,7 +169,7 @@ class JobStore(LeaseHistory):
         if row is None:
             return None
         job = JOBS.value_of(row)
-        values = {
+        values: dict[str, Any] = {
             "state": JobState.LEASED,
             "lease_owner": request.owner,
             "lease_id": self.open_lease(job, request),
@@ -348,7 +348,7 @@ def _ready(shape: _Shape) -> sa.Select[Any]:
 
 
 @lru_cache(MAX_SHAPES)
-def _soonest(shape: _Shape) -> sa.Select[Any]:
+def _soonest(shape: _Shape) -> sa.Executable:
     return sa.select(sa.func.min(jobs.c.not_before), now()).where(*_suits(shape))
 
 

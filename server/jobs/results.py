@@ -231,12 +231,12 @@ class JobResults:
         Args:
             seen: the job as `check` found it just now; None looks.
         """
-        seen = seen or _check(tx, device_id, lease, digest)
-        if isinstance(seen, ResultReceipt):
-            return seen
-        kind = self._kinds[seen.kind]
+        before = seen or _check(tx, device_id, lease, digest)
+        if isinstance(before, ResultReceipt):
+            return before
+        kind = self._kinds[before.kind]
         kind.executor.note_contact(tx, device_id)
-        kind.lock_first(tx, seen)
+        kind.lock_first(tx, before)
         job = JobStore(tx).lock_job(lease.job_id)
         # Under the lock: somebody may have handed the same result in since.
         if (known := _known(tx, device_id, lease, digest)) is not None:

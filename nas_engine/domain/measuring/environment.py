@@ -238,7 +238,7 @@ def _check_types(record: Any) -> None:
     Raises:
         InvalidMeasurementError: one does, or a number is not finite.
     """
-    for name, hint in _hints(type(record)).items():
+    for name, hint in _hints(record.__class__).items():
         value = getattr(record, name)
         if not _conforms(value, hint):
             raise InvalidMeasurementError(f"not an environment record: {name} is {str(value)[:100]!r}, expected {hint}")
