@@ -2,8 +2,8 @@
 
 Starts `hilnas server` as it ships (or with --database-url), boards of a fixed service time in processes of their own
 that speak real gRPC, queues measuring jobs, and reads three things: the processor time of the server's process, what
-each board wrote down of every job (raw samples, kept with --keep), and the database (every job DONE once, judged valid by
-the server). Boards are boards: canaries are ordered and run.
+each board wrote down of every job (raw samples, kept with --keep), and the database (every job DONE once, judged valid
+by the server). Boards are boards: canaries are ordered and run.
 
     python benchmarks/service/dispatch.py                      # every row, on SQLite
     python benchmarks/service/dispatch.py --boards 20 --service-ms 0 --jobs 1000
@@ -46,12 +46,12 @@ class Run:
     """One number of boards at one service time.
 
     Attributes:
-        cpu_ms: user and system time of the server's process per job, from the queueing to the last result.
+        cpu_ms: user and system time of the server's process per job, from the first job's queueing to the last result.
         overhead_ms: median time from the end of a job's measuring to the start of the next one's on the same board.
         overhead_ci_ms: its 95 % interval, bootstrapped over jobs.
         jobs_per_s: from the first measuring to the last.
         busy: share of that time for which boards measured, first to last job of each.
-        first_ms: from the queueing to the first measuring.
+        first_ms: from the end of the queueing to the first measuring; below 0 where that began before.
         num_valid: measurements that the server judged valid.
     """
 
@@ -128,8 +128,8 @@ def measure(database_url: str, num_boards: int, service_ms: float, num_jobs: int
 def _measured(farm: TimedFarm, num_boards: int, service_ms: float, num_jobs: int, keep: Path | None) -> Run:
     farm.wait_for_boards(num_boards)
     _drain(farm, 2 * num_boards)  # first canaries, first fetches of models, first statements
-    warm, spent_s, queued_s = len(farm.stays()), farm.server_processor_s, time.monotonic()
-    _drain(farm, num_jobs)
+    warm, spent_s = len(farm.stays()), farm.server_processor_s
+    queued_s = _drain(farm, num_jobs)
     cpu_s = farm.server_processor_s - spent_s
     stays = farm.stays()[warm:]
     if keep is not None:
@@ -155,11 +155,13 @@ def _measured(farm: TimedFarm, num_boards: int, service_ms: float, num_jobs: int
     )
 
 
-def _drain(farm: TimedFarm, num_jobs: int) -> None:
+def _drain(farm: TimedFarm, num_jobs: int) -> float:
+    """Queue jobs and wait for them; gives when they had been queued, in seconds of the monotonic clock."""
     farm.queue(num_jobs)
+    queued_s = time.monotonic()
     for _ in range(6000):
         if not farm.num_waiting():
-            return
+            return queued_s
         time.sleep(0.1)
     raise RuntimeError("the jobs were not done within ten minutes")
 

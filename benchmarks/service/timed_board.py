@@ -13,7 +13,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 from device_agent.child.process import Measurer
 from device_agent.measuring.classify import ClassifyRequest
@@ -80,7 +80,7 @@ def read_stays(path: Path) -> list[Stay]:
 class TimedMeasurer(Measurer):
     """Takes `service_s` for each measurement and logs it."""
 
-    _known: dict[tuple[str, str], Measurement] = {}  # by model and profile: boards of a process share them
+    _known: ClassVar[dict[tuple[str, str], Measurement]] = {}  # by model and profile, for all boards of a process
 
     def __init__(self, board: str, settings: MeasuringSettings, service_s: float, log: StayLog) -> None:
         self._board, self._service_s, self._log = board, service_s, log

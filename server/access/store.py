@@ -15,6 +15,7 @@ from server.access.principal import Principal
 from server.access.token import ApiToken, Role
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
+from server.core.database.statements import key_conditions, key_parameters
 from server.core.database.store import Store
 from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp, now
 from server.core.paging import Page, PageRequest
@@ -192,7 +193,7 @@ class EnrolmentTokenStore(Store):
 
     def find_enrolment_token_by_secret(self, secret_sha256: str) -> EnrolmentToken | None:
         """Find one by the digest of its secret, revoked or not; None where no token has it."""
-        return self._first(ENROLMENT_TOKENS, ENROLMENT_TOKENS.select(enrolment_tokens.c.secret_sha256 == secret_sha256))
+        return self._find(ENROLMENT_TOKENS, enrolment_tokens.c.secret_sha256, secret_sha256)
 
     def count_use_of_enrolment_token(self, token_id: str) -> None:
         self._update(token_id, {"num_uses": enrolment_tokens.c.num_uses + 1})
@@ -215,6 +216,13 @@ class EnrolmentTokenStore(Store):
 BOOTSTRAP_LOCK = 7_316_002
 
 
+_OF_TOKEN = sa.select(
+    sa.or_(
+        *(sa.exists().where(*key_conditions(table.c.secret_sha256)) for table in (api_tokens, enrolment_tokens)),
+    )
+)
+
+
 class TokenStore(Store):
     """API tokens as rows, with the digest of their secrets."""
 
@@ -227,7 +235,11 @@ class TokenStore(Store):
 
     def find_token_by_secret(self, secret_sha256: str) -> ApiToken | None:
         """Find one by the digest of its secret; None where no token has it."""
-        return self._first(API_TOKENS, API_TOKENS.select(api_tokens.c.secret_sha256 == secret_sha256))
+        return self._find(API_TOKENS, api_tokens.c.secret_sha256, secret_sha256)
+
+    def is_secret_of_token(self, secret_sha256: str) -> bool:
+        """Whether an API token or an enrolment token has the secret of this digest, revoked or not."""
+        return bool(self._connection.execute(_OF_TOKEN, key_parameters(secret_sha256)).scalar_one())
 
     def revoke_token(self, token_id: str) -> None:
         """Refuse a token from now on."""

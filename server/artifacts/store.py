@@ -54,11 +54,11 @@ class ArtifactStore(Store):
 
     def get_artifact(self, sha256: str) -> Artifact:
         """Read the record of an artifact by its hash."""
-        return self._one(ARTIFACTS, ARTIFACTS.select(artifacts.c.sha256 == sha256), "artifact", sha256)
+        return self._get(ARTIFACTS, artifacts.c.sha256, sha256, "artifact")
 
     def find_artifact(self, sha256: str) -> Artifact | None:
         """Read one, None where there is none."""
-        return self._first(ARTIFACTS, ARTIFACTS.select(artifacts.c.sha256 == sha256))
+        return self._find(ARTIFACTS, artifacts.c.sha256, sha256)
 
     def artifacts_after(self, sha256: str, limit: int) -> tuple[Artifact, ...]:
         """The next records in the order of their digests."""

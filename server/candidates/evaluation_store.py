@@ -27,7 +27,12 @@ from server.candidates.tables import (
     evaluation_answers,
     evaluations,
 )
+from server.core.database.statements import key_parameters
 from server.core.database.store import Store, chunks
+
+_AWAITED_UNDER = AWAITED_EVALUATIONS.by(awaited_evaluations.c.latency_key, awaited_evaluations.c.hardware_key).order_by(
+    awaited_evaluations.c.candidate_id, awaited_evaluations.c.metric
+)
 
 
 class EvaluationStore(Store):
@@ -155,9 +160,9 @@ class EvaluationStore(Store):
 
     def awaited_evaluations_under(self, latency_key: str, hardware_key: str) -> tuple[AwaitedEvaluation, ...]:
         """Every candidate, of any search, that waits for this measurement."""
-        return self._awaited(
-            awaited_evaluations.c.latency_key == latency_key, awaited_evaluations.c.hardware_key == hardware_key
-        )
+        parameters = key_parameters(latency_key, hardware_key)
+        rows = self._connection.execute(_AWAITED_UNDER, parameters)
+        return tuple(AWAITED_EVALUATIONS.value_of(row) for row in rows)
 
     def num_awaited_evaluations(self, search_id: str) -> int:
         """How many evaluations a search waits for."""

@@ -60,12 +60,18 @@ class ClassificationResults:
         self._settings = settings or SearchSettings()
 
     def put(
-        self, device_id: str, lease: LeaseRef, digest: str, read: Callable[[ClassifyPayload], Classification]
+        self,
+        device_id: str,
+        lease: LeaseRef,
+        digest: str,
+        read: Callable[[ClassifyPayload], Classification],
+        checked: Job | ResultReceipt | None = None,
     ) -> ResultReceipt:
         """Store predictions and everything that follows from them; see `JobResults.put`.
 
         Args:
             read: makes the classification of what was sent, bounded by what the job asked for.
+            checked: what `JobResults.check` answered just now; None asks it.
         """
 
         def answer(job: Job) -> _Answer:
@@ -77,7 +83,7 @@ class ClassificationResults:
                 _log.warning("classification under lease %s: %s", lease.lease_id, error)
                 return _Answer(classification, None)
 
-        return self._results.put(device_id, lease, digest, self, answer)
+        return self._results.put(device_id, lease, digest, self, answer, checked)
 
     def complaint(self, tx: Transaction, taken: TakenResult, content: _Answer) -> str:
         """Other images, another number of them, other classes, or another hardware key than the job asks for."""

@@ -37,13 +37,20 @@ class ClassifyingRpc:
         payload = read_payload(ClassifyPayload, job.payload)
         return frozenset({payload.model_sha256, payload.images_sha256})
 
-    def take(self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
+    def take(
+        self,
+        device: Device,
+        lease: LeaseRef,
+        envelope: control_pb2.ResultEnvelope,
+        digest: str,
+        checked: Job | ResultReceipt | None = None,
+    ) -> ResultReceipt:
         """Take the classes a device ranked first."""
 
         def read(payload: ClassifyPayload) -> Classification:
             return classification_from_proto(envelope.classification, payload.num_images)
 
-        return self.results.put(device.id, lease, digest, read)
+        return self.results.put(device.id, lease, digest, read, checked)
 
     def note_failure(self, device: Device, job: Job, failure: control_pb2.Failure) -> None:
         """Nothing: classifying runs no canary."""

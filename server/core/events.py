@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from nas_engine.domain.json_value import JsonValue
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
+from server.core.database.statements import insert_row
 from server.core.database.store import Store, where_given
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.core.database.types import EnumText, Id, Json, Timestamp, now
+from server.core.database.types import EnumText, Id, Json, Timestamp
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.event_type import EventType
 from server.core.paging import Page, PageRequest
@@ -141,8 +142,7 @@ class EventStore(Store):
         if self._connection.dialect.name == "postgresql":
             self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(EVENT_LOCK)))
         for event in waiting:
-            values = {**NEW_EVENTS.row_of(event), "created_at": now()}
-            self._connection.execute(sa.insert(events).values(values))
+            insert_row(self._connection, events, NEW_EVENTS.row_of(event), clocked=("created_at",))
 
     def events_after(self, event_id: int, query: EventQuery, limit: int) -> tuple[Event, ...]:
         """Events with a larger id, oldest first."""

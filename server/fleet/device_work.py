@@ -33,11 +33,19 @@ class DeviceWork(Protocol):
             InvalidValueError: the job's payload cannot be read.
         """
 
-    def take(self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
+    def take(
+        self,
+        device: Device,
+        lease: LeaseRef,
+        envelope: control_pb2.ResultEnvelope,
+        digest: str,
+        checked: Job | ResultReceipt | None = None,
+    ) -> ResultReceipt:
         """Take a result in, by the protocol of server/jobs/results.py: the lease first, the content after it.
 
         Args:
             digest: sha256 of the envelope as sent.
+            checked: what the lease's check answered just now; None has it checked.
         """
 
     def note_failure(self, device: Device, job: Job, failure: control_pb2.Failure) -> None:

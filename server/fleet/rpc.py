@@ -180,7 +180,7 @@ class AgentControl(control_pb2_grpc.AgentControlServicer):
             return results.put_failure(device.id, lease, failure, digest)
         for work in self._services.work.values():
             if work.outcome == outcome:
-                return work.take(device, lease, envelope, digest)
+                return work.take(device, lease, envelope, digest, known)
         return results.refuse(device.id, lease, digest, "a result of a kind this server does not know")
 
 

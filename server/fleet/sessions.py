@@ -192,10 +192,10 @@ class AgentSessions:
         device = DeviceStore(tx).lock_device(report.device_id)
         if report.instance_epoch < device.instance_epoch:
             return AgentOrders(session=SessionState.TAKEN_OVER, message="a newer instance speaks for this device")
-        live = device.online(tx.now(), timedelta(seconds=self._leases.device_timeout_s))
         other_host = bool(device.boot_id) and bool(report.boot_id) and device.boot_id != report.boot_id
         same_instance = report.instance_epoch == device.instance_epoch
-        if live and other_host and same_instance and device.state is not DeviceState.QUARANTINED:
+        doubtful = other_host and same_instance and device.state is not DeviceState.QUARANTINED
+        if doubtful and device.online(tx.now(), timedelta(seconds=self._leases.device_timeout_s)):
             # Boot ids are for the log alone: whoever reads of the device must not learn what it identifies itself by.
             _log.warning("device %s: boot ids %s and %s", device.id, device.boot_id, report.boot_id)
             reason = "two hosts speak as this device at the same time: a cloned card? resume it once one is gone"
@@ -209,7 +209,9 @@ class AgentSessions:
         if restarted and report.num_spooled_results == 0:
             self._release_forgotten(tx, device, report)
         verdicts = tuple(self._verdict(tx, device, one) for one in report.running)
-        return replace(self._assign(tx, report), verdicts=verdicts + lost)
+        if report.returned:  # what was given back may have cost the device its state
+            device = DeviceStore(tx).get_device(device.id)
+        return replace(self._orders(tx, report, device), verdicts=verdicts + lost)
 
     def _note(self, tx: Transaction, device: Device, report: AgentReport) -> Device:
         """Write down what changed; an agent that says the same as before only moves last_seen_at.
@@ -284,6 +286,9 @@ class AgentSessions:
         device = DeviceStore(tx).get_device(report.device_id)
         if report.instance_epoch < device.instance_epoch:
             return AgentOrders(session=SessionState.TAKEN_OVER, message="a newer instance speaks for this device")
+        return self._orders(tx, report, device)
+
+    def _orders(self, tx: Transaction, report: AgentReport, device: Device) -> AgentOrders:
         session, message = self._session(tx, device, report)
         if session is not SessionState.ACTIVE or report.draining or report.leaving:
             return AgentOrders(session=session, message=message)
@@ -307,16 +312,17 @@ class AgentSessions:
         if not device.state.takes_jobs and not (proves and not JobStore(tx).jobs_leased_to(device.id)):
             heals = "; a good canary or a person brings it back" if degraded else ""
             return SessionState.PAUSED, f"the device is {device.state.value}: {device.reason}{heals}"
-        if device.reserved(tx.now()):
+        if device.reserved_until is not None and device.reserved(tx.now()):
             return SessionState.PAUSED, f"the device is reserved by {device.reserved_by} until {device.reserved_until}"
         return SessionState.ACTIVE, device.class_reason
 
     def _verdict(self, tx: Transaction, device: Device, one: RunningLease) -> LeaseVerdict:
         try:
             # Whose it is first: a device must not keep another's lease alive either.
-            if JobStore(tx).lock_job_of_lease(one.lease).lease_owner != device.id:
+            job = JobStore(tx).lock_job_of_lease(one.lease)
+            if job.lease_owner != device.id:
                 return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
-            job = JobStore(tx).renew_lease(one.lease, self._leases.ttl_s, one.phase)
+            JobStore(tx).renew_lease(job, self._leases.ttl_s, one.phase)
         except (LeaseLostError, NotFoundError) as error:  # a job may be gone: the database was restored
             return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, str(error))
         if job.cancel_requested:

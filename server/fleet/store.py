@@ -14,8 +14,9 @@ from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.core.database.labels import with_labels
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
+from server.core.database.statements import update_row
 from server.core.database.store import Store, where_given
-from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp, now
+from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp
 from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
 from server.fleet.device import ClassSource, Device, DeviceCapabilities, DeviceQuery, DeviceState, HardwareProfile
@@ -95,7 +96,8 @@ class HardwareStore(Store):
 
     def put_hardware(self, profile: HardwareProfile) -> None:
         """Remember what a hardware key stands for."""
-        self._insert_ignore(hardware, [HARDWARE.row_of(profile)])
+        if self._find(HARDWARE, hardware.c.hardware_key, profile.hardware_key) is None:
+            self._insert_ignore(hardware, [HARDWARE.row_of(profile)])
 
     def get_hardware(self, hardware_key: str) -> HardwareProfile:
         """What a hardware key stands for."""
@@ -121,12 +123,11 @@ class DeviceStore(Store):
 
     def get_device(self, device_id: str) -> Device:
         """Read one device, a retired one too."""
-        return self._one(DEVICES, DEVICES.select(devices.c.id == device_id), "device", device_id)
+        return self._get(DEVICES, devices.c.id, device_id, "device")
 
     def lock_device(self, device_id: str) -> Device:
         """Read one and hold it until the transaction ends."""
-        statement = DEVICES.select(devices.c.id == device_id).with_for_update(of=devices)
-        return self._one(DEVICES, statement, "device", device_id)
+        return self._get(DEVICES, devices.c.id, device_id, "device", lock=True)
 
     def find_device_by_name(self, name: str) -> Device | None:
         """Find the device of that name; None where there is none."""
@@ -134,7 +135,7 @@ class DeviceStore(Store):
 
     def find_device_by_credential(self, credential_sha256: str) -> Device | None:
         """Find the device with this credential; None where there is none."""
-        return self._first(DEVICES, DEVICES.select(devices.c.credential_sha256 == credential_sha256))
+        return self._find(DEVICES, devices.c.credential_sha256, credential_sha256)
 
     def save_device(self, device: Device) -> Device:
         """Write a locked device with its version one higher."""
@@ -144,7 +145,7 @@ class DeviceStore(Store):
 
     def touch_device(self, device_id: str) -> None:
         """Set last_seen_at to now, without a new version."""
-        self._connection.execute(sa.update(devices).where(devices.c.id == device_id).values(last_seen_at=now()))
+        update_row(self._connection, devices.c.id, device_id, {}, {"last_seen_at": 0.0})
 
     def page_of_devices(self, query: DeviceQuery, page: PageRequest) -> Page[Device]:
         """List the devices that a query matches, by name."""

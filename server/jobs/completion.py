@@ -31,9 +31,7 @@ def cancel_job(tx: Transaction, job: Job) -> None:
     """End a locked job as CANCELLED; nothing waits for it any more."""
     if job.lease is not None:
         JobStore(tx).end_lease(job.lease, LeaseOutcome.CANCELLED, None, None)
-    JobStore(tx).finish_job(
-        replace(job, state=JobState.CANCELLED, phase=None, lease_expires_at=None, finished_at=tx.now())
-    )
+    JobStore(tx).finish_job(replace(job, state=JobState.CANCELLED, phase=None, lease_expires_at=None))
 
 
 def stop_job(tx: Transaction, job_id: str) -> None:
@@ -58,9 +56,7 @@ def complete_job(tx: Transaction, job: Job, result: JsonValue, digest: str | Non
     lease = job.lease
     if lease is not None:
         JobStore(tx).end_lease(lease, LeaseOutcome.DONE, None, digest)
-    JobStore(tx).finish_job(
-        replace(job, state=JobState.DONE, phase=None, result=result, lease_expires_at=None, finished_at=tx.now())
-    )
+    JobStore(tx).finish_job(replace(job, state=JobState.DONE, phase=None, result=result, lease_expires_at=None))
 
 
 def fail_attempt(
@@ -101,7 +97,6 @@ def fail_attempt(
             lease_expires_at=None,
             failure_type=failure.type,
             failure_message=failure.message,
-            finished_at=tx.now(),
         )
     )
     _append_event(tx, job, "failed", failure)

@@ -110,8 +110,13 @@ class Dispatch:
         Raises:
             LeaseLostError: stop working on it.
         """
-        job = self._uow.write(lambda tx: JobStore(tx).renew_lease(lease, self._leases.ttl_s, phase))
-        order = LeaseOrder.CANCEL if job.cancel_requested else LeaseOrder.CONTINUE
+
+        def work(tx: Transaction) -> bool:
+            job = JobStore(tx).lock_job_of_lease(lease)
+            JobStore(tx).renew_lease(job, self._leases.ttl_s, phase)
+            return job.cancel_requested
+
+        order = LeaseOrder.CANCEL if self._uow.write(work) else LeaseOrder.CONTINUE
         return LeaseVerdict(lease, order, self._leases.ttl_s)
 
     def complete(self, lease: LeaseRef, result: JsonValue = None) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from nas_engine.domain.job_protocol import FailureType
+from server.core.database.statements import insert_row
 from server.core.database.store import Store
 from server.core.database.types import Timestamp, now
 from server.core.ids import IdPrefix, new_id
@@ -17,6 +18,19 @@ from server.jobs.states import LeaseOutcome
 from server.jobs.tables import LEASES, jobs, leases
 
 _BLAMES_MODEL = tuple(failure for failure in FailureType if policy_of(failure).penalise_model)
+
+
+_END = (
+    sa.update(leases)
+    .where(leases.c.lease_id == sa.bindparam("of_lease"), leases.c.ended_at.is_(None))
+    .values(
+        ended_at=now(),
+        outcome=sa.bindparam("as_outcome", type_=leases.c.outcome.type),
+        failure_type=sa.bindparam("with_type", type_=leases.c.failure_type.type),
+        failure_message=sa.bindparam("with_message", type_=leases.c.failure_message.type),
+        result_digest=sa.bindparam("with_digest", type_=leases.c.result_digest.type),
+    )
+)
 
 
 class LeaseHistory(Store):
@@ -32,30 +46,28 @@ class LeaseHistory(Store):
             "attempt": job.attempt + 1,
             "owner": request.owner,
             "device_id": request.device_id,
-            "claimed_at": now(),
             "failure_message": "",
         }
-        self._connection.execute(sa.insert(leases).values(values))
+        insert_row(self._connection, leases, values, clocked=("claimed_at",))
         return lease_id
 
     def end_lease(self, lease: LeaseRef, outcome: LeaseOutcome, failure: Failure | None, digest: str | None) -> None:
         """Close the lease's history entry, if it is open still; a digest is noted even where it is closed."""
         values = {
-            "ended_at": now(),
-            "outcome": outcome,
-            "failure_type": None if failure is None else failure.type,
-            "failure_message": "" if failure is None else failure.message,
-            "result_digest": digest,
+            "of_lease": lease.lease_id,
+            "as_outcome": outcome,
+            "with_type": None if failure is None else failure.type,
+            "with_message": "" if failure is None else failure.message,
+            "with_digest": digest,
         }
-        still_open = sa.and_(leases.c.lease_id == lease.lease_id, leases.c.ended_at.is_(None))
-        if self._connection.execute(sa.update(leases).where(still_open).values(values)).rowcount == 0 and digest:
+        if self._connection.execute(_END, values).rowcount == 0 and digest:
             # A late result of a lease that had died: remembered, so that its repetition is recognised.
             unanswered = sa.and_(leases.c.lease_id == lease.lease_id, leases.c.result_digest.is_(None))
             self._connection.execute(sa.update(leases).where(unanswered).values(result_digest=digest))
 
     def lease_record(self, lease_id: str) -> LeaseRecord | None:
         """One lease by its id."""
-        return self._first(LEASES, LEASES.select(leases.c.lease_id == lease_id))
+        return self._find(LEASES, leases.c.lease_id, lease_id)
 
     def lease_history(self, job_id: str) -> tuple[LeaseRecord, ...]:
         """Every lease of a job, oldest first."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,8 +14,9 @@ from sqlalchemy.exc import IntegrityError
 from server.access.principal import Principal
 from server.access.store import owned_by
 from server.core.database.labels import labels
+from server.core.database.statements import key_parameters, update_row
 from server.core.database.store import where_given
-from server.core.database.types import later, now
+from server.core.database.types import Digest, later, now
 from server.core.errors import ConflictError, LeaseLostError
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
@@ -27,10 +29,16 @@ from server.jobs.tables import JOBS, job_exclusions, jobs, leases
 NUM_TIMED = 20  # jobs that an estimate of waiting time rests on
 
 
+MAX_SHAPES = 256  # of claims whose statements are kept
+
+
 _ACTIVE = (JobState.QUEUED, JobState.LEASED)
 
 
 _DEAD = (jobs.c.state == JobState.LEASED, jobs.c.lease_expires_at < now())
+
+
+_ACTIVE_UNDER = JOBS.by(jobs.c.latency_key, jobs.c.hardware_key).where(jobs.c.state.in_(_ACTIVE)).order_by(jobs.c.id)
 
 
 class JobStore(LeaseHistory):
@@ -62,7 +70,7 @@ class JobStore(LeaseHistory):
 
     def get_job(self, job_id: str) -> Job:
         """Read one job, whatever its state."""
-        return self._one(JOBS, JOBS.select(jobs.c.id == job_id), "job", job_id)
+        return self._get(JOBS, jobs.c.id, job_id, "job")
 
     def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Read those that are there, by id."""
@@ -70,7 +78,7 @@ class JobStore(LeaseHistory):
 
     def lock_job(self, job_id: str) -> Job:
         """Read one and hold it until the transaction ends."""
-        return self._one(JOBS, JOBS.select(jobs.c.id == job_id).with_for_update(of=jobs), "job", job_id)
+        return self._get(JOBS, jobs.c.id, job_id, "job", lock=True)
 
     def lock_active_job(self, dedupe_key: str) -> Job | None:
         """The unfinished job with this dedupe key, held so that it cannot finish before this transaction ends."""
@@ -84,7 +92,8 @@ class JobStore(LeaseHistory):
 
     def active_jobs_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
         """Unfinished jobs for this pair, by id."""
-        return self._active(jobs.c.latency_key == latency_key, jobs.c.hardware_key == hardware_key)
+        rows = self._connection.execute(_ACTIVE_UNDER, key_parameters(latency_key, hardware_key))
+        return tuple(JOBS.value_of(row) for row in rows)
 
     def page_of_jobs(self, query: JobQuery, page: PageRequest) -> Page[Job]:
         """List the jobs that a query matches, newest first."""
@@ -156,40 +165,35 @@ class JobStore(LeaseHistory):
 
     def claim_job(self, request: ClaimRequest) -> Job | None:
         """Lease the first queued job the claimant may do; None where there is none."""
-        statement = _claimable(JOBS.select(), request).with_for_update(skip_locked=True, of=jobs)
-        job = self._first(JOBS, statement)
-        if job is None:
+        row = self._connection.execute(_claim(_shape(request)), _said(request)).one_or_none()
+        if row is None:
             return None
-        values = {
+        job = JOBS.value_of(row)
+        values: dict[str, Any] = {
             "state": JobState.LEASED,
             "lease_owner": request.owner,
             "lease_id": self.open_lease(job, request),
             "lease_epoch": job.lease_epoch + 1,
-            "lease_expires_at": later(request.ttl_s),
             "attempt": job.attempt + 1,
             "accepted": request.accepted,
             "cancel_requested": False,
             "phase": JobPhase.ASSIGNED,
-            "started_at": now() if job.started_at is None else job.started_at,
         }
-        return self._update(job.id, values)
+        after_s = {"lease_expires_at": request.ttl_s} | ({} if job.started_at else {"started_at": 0.0})
+        return replace(job, **values, **self._update(job.id, values, after_s))
 
     def claimable_in_s(self, request: ClaimRequest) -> float | None:
         """Seconds until the claimant may do a queued job, 0 for now, None for none; writes and locks nothing."""
-        ready = _claimable(sa.select(sa.literal(1)).select_from(jobs), request)
-        if self._connection.execute(ready).first() is not None:
+        shape, said = _shape(request), _said(request)
+        if self._connection.execute(_ready(shape), said).first() is not None:
             return 0.0
-        statement = sa.select(sa.func.min(jobs.c.not_before), now()).where(*_suits(request))
-        soonest, current = self._connection.execute(statement).one()
+        soonest, current = self._connection.execute(_soonest(shape), said).one()
         return None if soonest is None else max(0.0, (soonest - current).total_seconds())
 
-    def renew_lease(self, lease: LeaseRef, ttl_s: float, phase: JobPhase | None) -> Job:
-        """Push the expiry out, and accept the lease."""
-        self.lock_job_of_lease(lease)
-        values: dict[str, Any] = {"lease_expires_at": later(ttl_s), "accepted": True}
-        if phase is not None:
-            values["phase"] = phase
-        return self._update(lease.job_id, values)
+    def renew_lease(self, job: Job, ttl_s: float, phase: JobPhase | None) -> None:
+        """Push the expiry of a locked job's lease out, and accept it."""
+        values = {"accepted": True} if phase is None else {"accepted": True, "phase": phase}
+        self._update(job.id, values, {"lease_expires_at": ttl_s})
 
     def lock_job_of_lease(self, lease: LeaseRef) -> Job:
         """Lock the job if `lease` is its current one."""
@@ -223,20 +227,19 @@ class JobStore(LeaseHistory):
         )
         return self._first(JOBS, statement.with_for_update(skip_locked=True, of=jobs))
 
-    def requeue_job(self, job: Job, delay_s: float, *, count_attempt: bool) -> Job:
+    def requeue_job(self, job: Job, delay_s: float, *, count_attempt: bool) -> None:
         """Put a locked, leased job back into the queue; its old fence can no longer write."""
         values = {
             "state": JobState.QUEUED,
-            "not_before": later(delay_s),
             "attempt": job.attempt if count_attempt else max(job.attempt - 1, 0),
             "lease_expires_at": None,
             "accepted": False,
             "phase": None,
         }
-        return self._update(job.id, values)
+        self._update(job.id, values, {"not_before": delay_s})
 
     def finish_job(self, job: Job) -> None:
-        """Write a locked job's final state, failure, phase and result."""
+        """Write a locked job's final state, failure, phase and result; it ends now."""
         values = {
             "state": job.state,
             "failure_type": job.failure_type,
@@ -244,9 +247,8 @@ class JobStore(LeaseHistory):
             "phase": job.phase,
             "result": job.result,
             "lease_expires_at": None,
-            "finished_at": now() if job.finished_at is None else job.finished_at,
         }
-        self._update(job.id, values)
+        self._update(job.id, values, {"finished_at": 0.0})
 
     def note_job_failure(self, job: Job, failure: Failure) -> None:
         """Write the last failure of a locked job, whatever its state."""
@@ -284,9 +286,10 @@ class JobStore(LeaseHistory):
         """Do not give this job to this owner again."""
         self._insert_ignore(job_exclusions, [{"job_id": job_id, "owner": owner}])
 
-    def _update(self, job_id: str, values: dict[str, Any]) -> Job:
-        self._connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(values))
-        return self.get_job(job_id)
+    def _update(
+        self, job_id: str, values: Mapping[str, Any], after_s: Mapping[str, float] | None = None
+    ) -> Mapping[str, Any]:
+        return update_row(self._connection, jobs.c.id, job_id, values, after_s)
 
     def _active(self, *conditions: sa.ColumnElement[bool]) -> tuple[Job, ...]:
         return self._list(JOBS, JOBS.select(jobs.c.state.in_(_ACTIVE), *conditions).order_by(jobs.c.id))
@@ -309,27 +312,69 @@ def _delayed_beyond(delay_s: float) -> tuple[sa.ColumnElement[bool], ...]:
     return (jobs.c.state == JobState.QUEUED, jobs.c.not_before > later(delay_s))
 
 
-def _claimable(statement: sa.Select[Any], request: ClaimRequest) -> sa.Select[Any]:
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What of a claim's request decides its statement; the rest are bound values."""
+
+    kinds: tuple[JobKind, ...]
+    num_pool_keys: int
+    num_labels: int
+
+
+def _shape(request: ClaimRequest) -> _Shape:
+    return _Shape(request.kinds, len(request.pool_keys), len(request.labels))
+
+
+def _said(request: ClaimRequest) -> dict[str, Any]:
+    """The bound values of a request."""
+    return {
+        "owner": request.owner,
+        "device_id": request.device_id,
+        "device_type": request.device_type,
+        **{f"pool_key_{n}": key for n, key in enumerate(sorted(request.pool_keys))},
+        **{f"label_{n}": key for n, key in enumerate(sorted(request.labels))},
+        **{f"value_{n}": request.labels[key] for n, key in enumerate(sorted(request.labels))},
+    }
+
+
+@lru_cache(MAX_SHAPES)
+def _claim(shape: _Shape) -> sa.Select[Any]:
+    return _claimable(JOBS.select(), shape).with_for_update(skip_locked=True, of=jobs)
+
+
+@lru_cache(MAX_SHAPES)
+def _ready(shape: _Shape) -> sa.Select[Any]:
+    return _claimable(sa.select(sa.literal(1)).select_from(jobs), shape)
+
+
+@lru_cache(MAX_SHAPES)
+def _soonest(shape: _Shape) -> sa.Executable:
+    return sa.select(sa.func.min(jobs.c.not_before), now()).where(*_suits(shape))
+
+
+def _claimable(statement: sa.Select[Any], shape: _Shape) -> sa.Select[Any]:
     """The first queued job that the claimant may do now, in the order of the index."""
     return (
-        statement.where(*_suits(request), jobs.c.not_before <= now())
-        .order_by(jobs.c.priority.desc(), jobs.c.id)
-        .limit(1)
+        statement.where(*_suits(shape), jobs.c.not_before <= now()).order_by(jobs.c.priority.desc(), jobs.c.id).limit(1)
     )
 
 
-def _suits(request: ClaimRequest) -> tuple[sa.ColumnElement[bool], ...]:
+def _suits(shape: _Shape) -> tuple[sa.ColumnElement[bool], ...]:
     """Queued jobs that the claimant may do, now or once their back-off is over."""
-    excluded = sa.exists().where(job_exclusions.c.job_id == jobs.c.id, job_exclusions.c.owner == request.owner)
-    carried = [sa.and_(labels.c.key == key, labels.c.value == value) for key, value in request.labels.items()]
+    excluded = sa.exists().where(job_exclusions.c.job_id == jobs.c.id, job_exclusions.c.owner == sa.bindparam("owner"))
+    carried = [
+        sa.and_(labels.c.key == sa.bindparam(f"label_{n}"), labels.c.value == sa.bindparam(f"value_{n}"))
+        for n in range(shape.num_labels)
+    ]
     uncarried = sa.exists().where(labels.c.owner_id == jobs.c.id, ~sa.or_(sa.false(), *carried))
+    offered = [sa.bindparam(f"pool_key_{n}", type_=Digest) for n in range(shape.num_pool_keys)]
     return (
         jobs.c.state == JobState.QUEUED,
         # One kind as an equality: the index then gives the order, and the first match ends the search.
-        jobs.c.kind == request.kinds[0] if len(request.kinds) == 1 else jobs.c.kind.in_(request.kinds),
-        sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == request.device_id),
-        sa.or_(jobs.c.target_device_type.is_(None), jobs.c.target_device_type == request.device_type),
-        sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(sorted(request.pool_keys))),
+        jobs.c.kind == shape.kinds[0] if len(shape.kinds) == 1 else jobs.c.kind.in_(shape.kinds),
+        sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == sa.bindparam("device_id")),
+        sa.or_(jobs.c.target_device_type.is_(None), jobs.c.target_device_type == sa.bindparam("device_type")),
+        sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(offered)),
         ~excluded,
         ~uncarried,
     )

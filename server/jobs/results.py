@@ -137,6 +137,7 @@ class JobResults:
         digest: str,
         handler: ResultHandler[C, R],
         read: Callable[[Job], C],
+        checked: Job | ResultReceipt | None = None,
     ) -> ResultReceipt:
         """Take a result and everything that follows from it.
 
@@ -146,8 +147,9 @@ class JobResults:
             handler: of the kind of result that was sent.
             read: makes the content of what was sent, for this job; raises InvalidMeasurementError, InvalidValueError
                 or UnusableResultError. Called only once the lease is known to be this device's.
+            checked: what `check` answered just now; None asks it.
         """
-        checked = self.check(device_id, lease, digest)
+        checked = self.check(device_id, lease, digest) if checked is None else checked
         if isinstance(checked, ResultReceipt):
             stored = None
             if checked.status is ResultStatus.DUPLICATE:
@@ -161,7 +163,8 @@ class JobResults:
             return self.refuse(device_id, lease, digest, str(error))
         except UnusableResultError as error:
             return self.put_failure(device_id, lease, error.failure, digest)
-        return self._uow.write(lambda tx: self._take(tx, device_id, lease, digest, handler, content))
+        seen = checked
+        return self._uow.write(lambda tx: self._take(tx, device_id, lease, digest, seen, handler, content))
 
     def put_failure(self, device_id: str, lease: LeaseRef, failure: Failure, digest: str) -> ResultReceipt:
         """Take in that a job could not be done; what follows is the failure's policy."""
@@ -192,10 +195,11 @@ class JobResults:
         device_id: str,
         lease: LeaseRef,
         digest: str,
+        seen: Job,
         handler: ResultHandler[C, R],
         content: C,
     ) -> ResultReceipt:
-        taken = self._open(tx, device_id, lease, digest)
+        taken = self._open(tx, device_id, lease, digest, seen)
         if isinstance(taken, ResultReceipt):
             return taken
         complaint = handler.complaint(tx, taken, content)
@@ -219,19 +223,24 @@ class JobResults:
         self._kinds[taken.job.kind].executor.note_success(tx, device_id)
         return ResultReceipt(ResultStatus.ACCEPTED, record_id=record.id)
 
-    def _open(self, tx: Transaction, device_id: str, lease: LeaseRef, digest: str) -> TakenResult | ResultReceipt:
-        """The locked job of a result, with what its end concerns; or the receipt of one not to be taken."""
-        seen = _check(tx, device_id, lease, digest)
-        if isinstance(seen, ResultReceipt):
-            return seen
-        kind = self._kinds[seen.kind]
+    def _open(
+        self, tx: Transaction, device_id: str, lease: LeaseRef, digest: str, seen: Job | None = None
+    ) -> TakenResult | ResultReceipt:
+        """The locked job of a result, with what its end concerns; or the receipt of one not to be taken.
+
+        Args:
+            seen: the job as `check` found it just now; None looks.
+        """
+        before = seen or _check(tx, device_id, lease, digest)
+        if isinstance(before, ResultReceipt):
+            return before
+        kind = self._kinds[before.kind]
         kind.executor.note_contact(tx, device_id)
-        kind.lock_first(tx, seen)
+        kind.lock_first(tx, before)
         job = JobStore(tx).lock_job(lease.job_id)
         # Under the lock: somebody may have handed the same result in since.
-        checked = _check(tx, device_id, lease, digest)
-        if isinstance(checked, ResultReceipt):
-            return checked
+        if (known := _known(tx, device_id, lease, digest)) is not None:
+            return known
         # The lease may have died without another one: then nobody else has the job, and the result is welcome.
         current = job.lease_epoch == lease.lease_epoch and job.state in (JobState.LEASED, JobState.QUEUED)
         return TakenResult(device_id=device_id, job=job, lease=lease, digest=digest, current=current)
@@ -250,12 +259,17 @@ def _check(tx: Transaction, device_id: str, lease: LeaseRef, digest: str) -> Job
         job = JobStore(tx).get_job(lease.job_id)
     except NotFoundError as error:
         return ResultReceipt(ResultStatus.REJECTED, str(error))
+    return _known(tx, device_id, lease, digest) or job
+
+
+def _known(tx: Transaction, device_id: str, lease: LeaseRef, digest: str) -> ResultReceipt | None:
+    """The receipt of a result that is not to be taken, by what the history says of its lease; None for any other."""
     record = JobStore(tx).lease_record(lease.lease_id)
     known = record is not None and (record.job_id, record.lease_epoch) == (lease.job_id, lease.lease_epoch)
     if record is None or not known or record.device_id != device_id:
         return ResultReceipt(ResultStatus.REJECTED, f"lease {lease.lease_id} is not one of this device")
     if record.result_digest is None:
-        return job
+        return None
     if record.result_digest != digest:
         return ResultReceipt(ResultStatus.REJECTED, f"lease {lease.lease_id} brought another result before")
     return ResultReceipt(ResultStatus.DUPLICATE)

@@ -26,15 +26,15 @@ from nas_engine.domain.measuring.validity import one_a_kind, recomputed_flags, u
 from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
-from server.candidates.lifecycle import advance, affected_searches, stop_unwanted
+from server.candidates.lifecycle import advance, lock_searches, stop_unwanted
 from server.candidates.states import EvaluationSource
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.event_type import EventType
 from server.core.events import EventStore, NewEvent
 from server.core.ids import IdPrefix, new_id
-from server.fleet.device import Device, HardwareProfile
+from server.fleet.device import Device
 from server.fleet.lease_keys import hardware_key_of_lease
-from server.fleet.store import DeviceStore, HardwareStore
+from server.fleet.store import DeviceStore
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
@@ -76,12 +76,18 @@ class MeasurementResults:
         self._settings = settings or SearchSettings()
 
     def put(
-        self, device_id: str, lease: LeaseRef, digest: str, read: Callable[[MeasurePayload], Measurement]
+        self,
+        device_id: str,
+        lease: LeaseRef,
+        digest: str,
+        read: Callable[[MeasurePayload], Measurement],
+        checked: Job | ResultReceipt | None = None,
     ) -> ResultReceipt:
         """Store a measurement and everything that follows from it; see `JobResults.put`.
 
         Args:
             read: makes the measurement of what was sent, bounded by what the job asked for.
+            checked: what `JobResults.check` answered just now; None asks it.
         """
 
         def count(job: Job) -> _Counted:
@@ -91,7 +97,7 @@ class MeasurementResults:
             except InvalidMeasurementError as error:
                 raise UnusableResultError(Failure(FailureType.INTERFERED, str(error))) from error
 
-        return self._results.put(device_id, lease, digest, self, count)
+        return self._results.put(device_id, lease, digest, self, count, checked)
 
     def complaint(self, tx: Transaction, taken: TakenResult, content: _Counted) -> str:
         """None: what contradicts the job is kept as evidence."""
@@ -116,7 +122,6 @@ class MeasurementResults:
         troubles = (ValidityFlag(Validity.DEGRADED_DEVICE, reason) for reason in (canaries, absurd) if reason)
         judged = _Counted(replace(measured, flags=(*flags, *troubles)), content.stats)
         record = _record(tx, device, taken, payload, judged, rejection, order)
-        HardwareStore(tx).put_hardware(HardwareProfile(key=key))
         MeasurementStore(tx).add_measurement(record, compress_blocks(sent.blocks), sent.layers)
         payload_of_event: dict[str, JsonValue] = {
             "measurement_id": record.id,
@@ -161,8 +166,12 @@ class MeasurementResults:
 
     def apply(self, tx: Transaction, taken: TakenResult, record: MeasurementRecord) -> None:
         """Give the latency to every candidate that waits for it, and open the barriers this opens."""
-        job, searches = taken.job, affected_searches(tx, taken.job)
-        for awaited in EvaluationStore(tx).awaited_evaluations_under(record.latency_key, record.hardware_key):
+        job, all_awaited = (
+            taken.job,
+            EvaluationStore(tx).awaited_evaluations_under(record.latency_key, record.hardware_key),
+        )
+        searches = lock_searches(tx, {job.search_id, *(awaited.search_id for awaited in all_awaited)})
+        for awaited in all_awaited:
             search = searches[awaited.search_id]
             if awaited.metric == LATENCY_US and serves(search, record):
                 candidate = CandidateStore(tx).get_candidate(awaited.candidate_id)

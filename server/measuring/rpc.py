@@ -46,7 +46,14 @@ class MeasuringRpc:
         payload = read_payload(MeasurePayload, job.payload)
         return self.canaries.golden_models(payload.model_format) | {payload.model_sha256}
 
-    def take(self, device: Device, lease: LeaseRef, envelope: control_pb2.ResultEnvelope, digest: str) -> ResultReceipt:
+    def take(
+        self,
+        device: Device,
+        lease: LeaseRef,
+        envelope: control_pb2.ResultEnvelope,
+        digest: str,
+        checked: Job | ResultReceipt | None = None,
+    ) -> ResultReceipt:
         """Take a measurement, and after it the readings of its canaries."""
         message = envelope.measurement
 
@@ -54,7 +61,7 @@ class MeasuringRpc:
             max_blocks = MeasurementProfile.named(payload.profile).max_blocks_in_all
             return measurement_from_proto(message, max_blocks, with_layers=payload.layer_times)
 
-        receipt = self.results.put(device.id, lease, digest, read)
+        receipt = self.results.put(device.id, lease, digest, read, checked)
         if receipt.record_id is not None and receipt.status in (ResultStatus.ACCEPTED, ResultStatus.DUPLICATE):
             readings = (
                 canary_from_proto(message.canary_before) if message.HasField("canary_before") else None,

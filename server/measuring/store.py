@@ -13,6 +13,7 @@ from nas_engine.domain.measurement import DeviceClass, LatencyStats, Validity, V
 from nas_engine.domain.measuring.layer_times import LayerProfile
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
+from server.core.database.statements import insert_row
 from server.core.database.store import Store, count_of, where_given
 from server.core.database.types import Digest, EnumText, Id, Json, JsonOf, Label, Timestamp, finite
 from server.core.errors import NotFoundError
@@ -129,7 +130,7 @@ class MeasurementStore(Store):
     ) -> None:
         """Store one with its raw samples, and how long its layers take where that is known."""
         HardwareStore(self._tx).put_hardware(HardwareProfile(key=record.hardware))
-        self._connection.execute(sa.insert(measurements).values({**MEASUREMENTS.row_of(record), "samples": samples}))
+        insert_row(self._connection, measurements, {**MEASUREMENTS.row_of(record), "samples": samples})
         if layers is not None:
             row = {"measurement_id": record.id, "profile": layers}
             self._connection.execute(sa.insert(measurement_layers).values(row))
@@ -145,7 +146,7 @@ class MeasurementStore(Store):
 
     def measurement_of_lease(self, lease_id: str) -> MeasurementRecord | None:
         """What one lease brought."""
-        return self._first(MEASUREMENTS, MEASUREMENTS.select(measurements.c.lease_id == lease_id))
+        return self._find(MEASUREMENTS, measurements.c.lease_id, lease_id)
 
     def samples_of_measurement(self, measurement_id: str) -> bytes | None:
         """Raw samples as they came; None for estimates."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -244,10 +245,15 @@ def _check_types(record: Any) -> None:
     Raises:
         InvalidMeasurementError: one does, or a number is not finite.
     """
-    for name, hint in get_type_hints(type(record)).items():
+    for name, hint in _hints(record.__class__).items():
         value = getattr(record, name)
         if not _conforms(value, hint):
             raise InvalidMeasurementError(f"not an environment record: {name} is {str(value)[:100]!r}, expected {hint}")
+
+
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)
 
 
 def _conforms(value: Any, hint: Any) -> bool:

@@ -97,6 +97,9 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
     def _begin(connection: sa.Connection) -> None:
         # A writer takes the lock at once; a deferred one could fail in the middle of its work.
         immediate = connection.get_execution_options().get("hilnas_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        if immediate:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:  # takes no lock yet, so that nothing can go wrong: said to the driver, without SQLAlchemy's detour
+            connection.connection.cursor().execute("BEGIN")
 
     return engine

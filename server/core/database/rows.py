@@ -22,6 +22,8 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 import sqlalchemy as sa
 from pydantic import BaseModel
 
+from server.core.database.statements import key_conditions
+
 T = TypeVar("T")
 
 Read = Callable[[Mapping[Any, Any]], Any]
@@ -56,6 +58,7 @@ class Rows(Generic[T]):
         apart: Collection[str] = (),
     ) -> None:
         self.kind, self.table = kind, table
+        self._by: dict[tuple[tuple[sa.Column[Any], ...], bool], sa.Select[Any]] = {}
         paths, joined = paths or {}, joined or {}
         own = [column for column in table.c if column.name not in beside]
         unknown = {*paths, *beside} - {column.name for column in table.c}
@@ -77,6 +80,17 @@ class Rows(Generic[T]):
     def select(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         """A SELECT of these values."""
         return sa.select(*self.columns).select_from(self.source).where(*conditions)
+
+    def by(self, *columns: sa.Column[Any], lock: bool = False) -> sa.Select[Any]:
+        """The SELECT of those that hold what `key_parameters` gives in these columns, built once.
+
+        Args:
+            lock: hold them until the transaction ends.
+        """
+        if (columns, lock) not in self._by:
+            statement = self.select(*key_conditions(*columns))
+            self._by[columns, lock] = statement.with_for_update(of=self.table) if lock else statement
+        return self._by[columns, lock]
 
     def row_of(self, value: T) -> dict[str, Any]:
         """The row of a value, by column name."""

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from server.core.database.keyset import fetch_page
 from server.core.database.labels import labels
 from server.core.database.rows import Rows
+from server.core.database.statements import key_parameters, update_row
 from server.core.database.transaction import Transaction
 from server.core.errors import NotFoundError
 from server.core.paging import Page, PageRequest
@@ -34,6 +35,18 @@ class Store:
         """The value of the only row, None where there is none."""
         row = self._connection.execute(statement).one_or_none()
         return None if row is None else rows.value_of(row)
+
+    def _find(self, rows: Rows[T], column: sa.Column[Any], value: Any, *, lock: bool = False) -> T | None:
+        """The value of the only row that holds `value` in a column, None where there is none; locked where asked."""
+        row = self._connection.execute(rows.by(column, lock=lock), key_parameters(value)).one_or_none()
+        return None if row is None else rows.value_of(row)
+
+    def _get(self, rows: Rows[T], column: sa.Column[Any], id: str, kind: str, *, lock: bool = False) -> T:
+        """As `_find`, or NotFoundError, which names it by `kind` and `id`."""
+        found = self._find(rows, column, id, lock=lock)
+        if found is None:
+            raise NotFoundError(kind, id)
+        return found
 
     def _one(self, rows: Rows[T], statement: sa.Select[Any], kind: str, id: str) -> T:
         """The value of the only row, or NotFoundError, which names it by `kind` and `id`."""
@@ -81,8 +94,7 @@ class Store:
     def _save(self, rows: Rows[T], value: T) -> T:
         """Write a locked value, whose key is its id, with its version one higher; returns what was written."""
         written: Any = replace(value, version=value.version + 1)  # type: ignore[type-var, attr-defined]
-        statement = sa.update(rows.table).where(rows.table.c.id == written.id)
-        self._connection.execute(statement.values(rows.row_of(written)))
+        update_row(self._connection, rows.table.c.id, written.id, rows.row_of(written))
         return written  # type: ignore[no-any-return]
 
     def _insert_ignore(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:

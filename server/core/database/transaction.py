@@ -28,6 +28,9 @@ MAX_TRIES = 6
 MAX_WAITING_WRITERS = 64  # threads of a process that may wait for SQLite's one writer; the others are for readers
 
 
+_NOW = sa.select(now())
+
+
 FIRST_DELAY_S = 0.02  # doubles with every try, with jitter
 
 
@@ -42,7 +45,7 @@ class Transaction:
 
     def now(self) -> datetime:
         """The database's clock, UTC."""
-        return self.connection.execute(sa.select(now())).scalar_one()
+        return self.connection.execute(_NOW).scalar_one()
 
     def wake(self, topic: Topic) -> None:
         """Wake waiters once the transaction has committed."""
@@ -58,7 +61,7 @@ class Transaction:
         for values, write in self._kept.values():
             write(values)
         for topic in sorted(self._topics, key=lambda t: t.value):
-            self.connection.execute(notification(self.connection.dialect, topic))
+            self.connection.execute(notification(self.connection.dialect.name, topic))
         return frozenset(self._topics)
 
 

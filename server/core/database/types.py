@@ -124,9 +124,10 @@ def _now_postgresql(element: Any, compiler: Any, **options: Any) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
-def later(seconds: float) -> sa.ColumnElement[datetime]:
-    """The database's clock plus some seconds."""
-    return sa.type_coerce(sa.type_coerce(now(), sa.BigInteger) + round(seconds * 1e6), Timestamp())
+def later(after: float | sa.BindParameter[int]) -> sa.ColumnElement[datetime]:
+    """The database's clock plus some seconds, or plus microseconds that are bound."""
+    after_us = after if isinstance(after, sa.BindParameter) else round(after * 1e6)
+    return sa.type_coerce(sa.type_coerce(now(), sa.BigInteger) + after_us, Timestamp())
 
 
 def finite(column: str) -> sa.CheckConstraint:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from enum import Enum
+from functools import cache
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -46,9 +47,10 @@ LISTEN_S = 1.0  # how long one wait for notifications lasts, so that close() is 
 RECONNECT_S = 1.0
 
 
-def notification(dialect: sa.Dialect, topic: Topic) -> sa.Executable:
+@cache
+def notification(dialect_name: str, topic: Topic) -> sa.Executable:
     """The statement that tells other processes of a wake, with the transaction it is part of."""
-    if dialect.name == "postgresql":
+    if dialect_name == "postgresql":
         return sa.select(sa.func.pg_notify(topic.value, ""))
     return (
         sqlite.insert(wake_counts)

@@ -40,11 +40,7 @@ def check_wanted_credential(credential: str) -> None:
 
 def is_other_secret(tx: Transaction, secret: str) -> bool:
     """Whether a secret is that of an API token or an enrolment token: a device cannot speak with one."""
-    hashed = digest(secret)
-    return (
-        TokenStore(tx).find_token_by_secret(hashed) is not None
-        or EnrolmentTokenStore(tx).find_enrolment_token_by_secret(hashed) is not None
-    )
+    return TokenStore(tx).is_secret_of_token(digest(secret))
 
 
 def enrol_device(

@@ -155,12 +155,16 @@ class Canaries:
             again: the result was taken before; then only an alarm counts, which this server may have died over.
         """
 
-        def look(tx: Transaction) -> tuple[CanaryOrder | None, Job, bool]:
+        order = self._uow.read(lambda tx: CanaryStore(tx).canary_order_of(lease.lease_id))
+        if order is None and not alarm and readings == (None, None):
+            return  # as after nearly every job
+
+        def look(tx: Transaction) -> tuple[Job, bool]:
             stored = MeasurementStore(tx).measurement_of_lease(lease.lease_id)
             trusted = stored is not None and not stored.rejection
-            return CanaryStore(tx).canary_order_of(lease.lease_id), JobStore(tx).get_job(lease.job_id), trusted
+            return JobStore(tx).get_job(lease.job_id), trusted
 
-        order, job, trusted = self._uow.read(look)
+        job, trusted = self._uow.read(look)
         if order is not None:
             profile = MeasurementProfile.named(read_payload(MeasurePayload, job.payload).profile)
             alarm = "; ".join(filter(None, (alarm, canary_complaint(order, *readings, profile))))

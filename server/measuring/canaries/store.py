@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
+from server.core.database.statements import key_parameters
 from server.core.database.store import Store
 from server.core.database.types import Digest, Id, Timestamp, finite
 from server.core.paging import Page, PageRequest
@@ -48,6 +49,11 @@ CANARIES = Rows(CanaryRecord, canaries)
 ORDERS = Rows(CanaryOrder, canary_orders)
 
 
+_UNDER = CANARIES.by(canaries.c.device_id, canaries.c.pool_key, canaries.c.artifact_sha256)
+_NEWEST = _UNDER.order_by(canaries.c.id.desc()).limit(1)
+_NEWEST_GOOD = _NEWEST.where(canaries.c.passed.is_(True))
+
+
 class CanaryStore(Store):
     """Runs of the golden model as rows."""
 
@@ -61,7 +67,7 @@ class CanaryStore(Store):
 
     def canary_order_of(self, lease_id: str) -> CanaryOrder | None:
         """What a lease was asked for; None where it was asked for no canary."""
-        return self._first(ORDERS, ORDERS.select(canary_orders.c.lease_id == lease_id))
+        return self._find(ORDERS, canary_orders.c.lease_id, lease_id)
 
     def page_of_canaries(self, device_id: str, page: PageRequest) -> Page[CanaryRecord]:
         """Canary runs of a device, newest first."""
@@ -76,14 +82,9 @@ class CanaryStore(Store):
         self, device_id: str, pool_key: str, artifact_sha256: str, *, passed: bool
     ) -> CanaryRecord | None:
         """The newest of this model under this pool key; with `passed`, of those that did."""
-        conditions = [
-            canaries.c.device_id == device_id,
-            canaries.c.pool_key == pool_key,
-            canaries.c.artifact_sha256 == artifact_sha256,
-        ]
-        if passed:
-            conditions.append(canaries.c.passed.is_(True))
-        return self._newest(*conditions)
+        statement = _NEWEST_GOOD if passed else _NEWEST
+        row = self._connection.execute(statement, key_parameters(device_id, pool_key, artifact_sha256)).one_or_none()
+        return None if row is None else CANARIES.value_of(row)
 
     def _newest(self, *conditions: sa.ColumnElement[bool]) -> CanaryRecord | None:
         return self._first(CANARIES, CANARIES.select(*conditions).order_by(canaries.c.id.desc()).limit(1))

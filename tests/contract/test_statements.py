@@ -1,0 +1,85 @@
+"""Statements that are built once write and find what those built anew would, against SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from server.access.store import TokenStore
+from server.access.token import Role
+from server.access.tokens import EnrolmentTokens, digest
+from server.artifacts.files import FileByteStore
+from server.core.database.statements import update_row
+from server.core.database.transaction import Transaction
+from server.fleet.store import DeviceStore, devices
+from server.jobs.job import ClaimRequest, JobTarget, NewJob
+from server.jobs.queue import JobStore
+from server.jobs.states import JobKind, JobState
+from tests.support.worlds.databases import TestDatabase
+from tests.support.worlds.service_world import World
+
+
+@pytest.fixture
+def world(database: TestDatabase, tmp_path: Path) -> World:
+    return World(database, FileByteStore(tmp_path / "artifacts"))
+
+
+def job_for(target: JobTarget) -> NewJob:
+    return NewJob(kind=JobKind.MEASURE, payload={}, target=target)
+
+
+def test_an_update_writes_its_values_and_gives_the_clock_that_it_wrote(world: World) -> None:
+    device, other = world.enrol("one"), world.enrol("two")
+
+    def work(tx: Transaction) -> None:
+        before = tx.now()
+        written = update_row(tx.connection, devices.c.id, device.id, {"reason": "why"}, {"last_seen_at": 90.0})
+        found, untouched = DeviceStore(tx).get_device(device.id), DeviceStore(tx).get_device(other.id)
+        assert found.reason == "why"
+        assert untouched.reason == ""
+        assert written == {"last_seen_at": found.last_seen_at}
+        assert timedelta(seconds=89) < found.last_seen_at - before < timedelta(seconds=150)
+        assert update_row(tx.connection, devices.c.id, "dev_of_nobody", {}, {"last_seen_at": 0.0}) == {}
+
+    world.uow.write(work)
+
+
+def test_claims_of_one_shape_are_told_apart_by_what_is_bound(world: World) -> None:
+    device = world.enrol()
+
+    def claim(tx: Transaction, key: str, rack: str) -> str | None:
+        request = ClaimRequest(
+            owner=device.id,
+            kinds=(JobKind.MEASURE,),
+            device_id=device.id,
+            device_type="testboard",
+            pool_keys=frozenset({key}),
+            labels={"rack": rack},
+        )
+        job = JobStore(tx).claim_job(request)
+        if job is None:
+            return None
+        assert job == JobStore(tx).get_job(job.id)  # what the claim gives is what it wrote
+        assert job.state is JobState.LEASED
+        return job.id
+
+    def work(tx: Transaction) -> None:
+        first = JobStore(tx).add_job(job_for(JobTarget(pool_key="a" * 64, labels={"rack": "1"})))
+        second = JobStore(tx).add_job(job_for(JobTarget(pool_key="b" * 64)))
+        assert claim(tx, "c" * 64, "1") is None
+        assert claim(tx, "a" * 64, "2") is None
+        assert claim(tx, "b" * 64, "2") == second.id
+        assert claim(tx, "a" * 64, "1") == first.id
+        assert claim(tx, "a" * 64, "1") is None
+
+    world.uow.write(work)
+
+
+def test_secrets_of_both_kinds_of_tokens_are_known_as_such(world: World) -> None:
+    _, for_people = world.tokens.create("people", [Role.VIEWER])
+    _, for_boards = EnrolmentTokens(world.uow).create("boards")
+    for secret in (for_people, for_boards):
+        assert world.uow.read(lambda tx, s=secret: TokenStore(tx).is_secret_of_token(digest(s)))  # type: ignore[misc]
+    assert not world.uow.read(lambda tx: TokenStore(tx).is_secret_of_token(digest("another")))
