@@ -56,7 +56,7 @@ def test_it_is_waited_for_in_time_until_it_ends(url: str, things: OwnedThings, k
         called(nas, kind, ids, cancel=True)
         with pytest.raises(hilnas.UnsuccessfulError, match="is cancelled") as ended:
             found.wait(30.0, poll_s=0.05)
-        assert type(ended.value.ended) is type(found)
+        assert isinstance(ended.value.ended, type(found))
         assert found.wait(30.0, check=False).state.value == "cancelled"
         assert found.refresh().state.value == "cancelled"
 
