@@ -23,7 +23,7 @@ from hilnas.client.event_source import ReceivedEvent
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.text import duration_text
 from server.jobs.spent.schemas import TimeResource
-from server.searches.schemas import SearchResource
+from server.searches.schemas import ProgressResource, SearchResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.training.networks.schemas import NetworkResource
 from server.training.schemas import SupernetResource
@@ -183,7 +183,7 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
     state = search.state.value if not search.reason else f"{search.state.value}: {search.reason}"
     table.add_row("state", state)
     table.add_row("generation", str(progress.generation))
-    table.add_row("evaluated", f"{finished} of {progress.num_candidates}")
+    table.add_row("evaluated", f"{progress.num_complete + progress.num_infeasible} of {progress.num_candidates}")
     table.add_row("", ProgressBar(total=progress.num_candidates, completed=finished, width=40))
     table.add_row("in flight", str(progress.num_in_flight))
     table.add_row("infeasible, failed", f"{progress.num_infeasible}, {progress.num_failed}")
@@ -194,7 +194,7 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
         table.add_row("warm start", warm)
     if (deriving := deriving_text(progress.report)) is not None:
         table.add_row("deriving", deriving)
-    table.add_row("front size", str(progress.front_size))
+    table.add_row("front size", _front_size(progress))
     table.add_row("hypervolume", "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}")
     if (gains := gains_text(progress.report)) is not None:
         table.add_row("gains", gains)
@@ -209,15 +209,21 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
 def search_line(search: SearchResource) -> str:
     """The same in one line, for logs."""
     progress = search.progress
-    finished = progress.num_complete + progress.num_infeasible + progress.num_failed
+    evaluated = progress.num_complete + progress.num_infeasible
+    failed = f"  failed {progress.num_failed}" if progress.num_failed else ""
     hypervolume = "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}"
     deriving = deriving_text(progress.report)
     return (
-        f"{search.state.value}  generation {progress.generation}  evaluated {finished}/{progress.num_candidates}  "
-        f"in flight {progress.num_in_flight}  front {progress.front_size}  hypervolume {hypervolume}"
+        f"{search.state.value}  generation {progress.generation}  evaluated {evaluated}/{progress.num_candidates}"
+        f"{failed}  in flight {progress.num_in_flight}  front {_front_size(progress)}  hypervolume {hypervolume}"
         + ("" if deriving is None else f"  deriving: {deriving}")
         + times_text(search.time)
     )
+
+
+def _front_size(progress: ProgressResource) -> str:
+    """Of the last committed step; a dash before the first, when there may be a front already."""
+    return "-" if progress.reference_point is None and progress.num_complete else str(progress.front_size)
 
 
 def algorithm_text(report: Mapping[str, JsonValue]) -> str | None:

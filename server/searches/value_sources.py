@@ -24,7 +24,7 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
         message = "latency_us is wanted but no device is named: add device.device_type"
         found.append(SpecViolation("/device", message))
     if (evaluated := spec.evaluated_metrics()) and spec.supernet is None:
-        message = f"{evaluated[0].name} is wanted but no supernet is named: give its id or a training spec"
+        message = f"{evaluated[0].name} is wanted but no supernet is named: give its name or id, or a training spec"
         found.append(SpecViolation("/supernet", message))
     if isinstance(spec.algorithm, DenseNasSettings) and space is not None and not space.densely_connected:
         message = f"densenas searches densely connected spaces, {space.id!r} is none: take a DenseNAS space or nsga2"

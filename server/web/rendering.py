@@ -11,6 +11,7 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from nas_engine.domain.measurement import LatencyStats
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.uncertainty import Interval, number_text, shown_in, unit_text
 from server.access.auth import SESSION_COOKIE
@@ -68,6 +69,10 @@ def _number(value: float | None) -> str:
     return text.replace(",", "\u202f")
 
 
+def _median(stats: LatencyStats) -> str:
+    return number_text(Interval(stats.p50_us, stats.ci95_low_us, stats.ci95_high_us))
+
+
 def _interval(value: float | None, standard_error: float | None, unit: str) -> str:
     """A value with half its 95 % interval, in the unit of its column."""
     return "–" if value is None else number_text(shown_in(Interval.of_error(value, standard_error), unit))
@@ -104,7 +109,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    numbers = {"number": _number, "interval": _interval, "millions": _millions}
+    numbers = {"number": _number, "interval": _interval, "median": _median, "millions": _millions}
     environment.filters.update(numbers, time=_time, short=_short, heading=_heading, items_by=_items_by)
     return environment
 

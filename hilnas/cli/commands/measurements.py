@@ -23,6 +23,7 @@ from hilnas.cli.options import (
 )
 from hilnas.cli.runner import new_app
 from hilnas.client.documents import Document, Documents
+from nas_engine.domain.uncertainty import Interval, number_text
 
 if TYPE_CHECKING:
     from hilnas.client.transport import Params
@@ -149,8 +150,7 @@ _COLUMNS: tuple[listings.Column, ...] = (
     ("device type", listings.member("device_type")),
     ("kind", listings.member("kind")),
     ("architecture", lambda one: "-" if one["arch_id"] is None else str(one["arch_id"])[:12]),
-    ("p50 [us]", lambda one: f"{one['stats']['p50_us']:.1f}"),
-    ("95 % interval [us]", lambda one: f"{one['stats']['ci95_low_us']:.1f} .. {one['stats']['ci95_high_us']:.1f}"),
+    ("p50 [us]", lambda one: _median(one["stats"])),
     ("p90 [us]", _p90),
     ("runs", lambda one: str(one["stats"]["count"])),
     ("validity", listings.member("validity")),
@@ -164,3 +164,7 @@ _SHOWN: tuple[listings.Column, ...] = (
     ("board", listings.member("device_id")),
     ("measured", listings.time("created_at")),
 )
+
+
+def _median(stats: Document) -> str:
+    return number_text(Interval(stats["p50_us"], stats["ci95_low_us"], stats["ci95_high_us"]))

@@ -50,8 +50,8 @@ WarmStartOption = Annotated[
     typer.Option(
         "--warm-start",
         metavar="SOURCE",
-        help="Evaluate these first: measured (the database), srch_... (another search), @FILE (a list of "
-        "architectures), or one architecture: a published name or a genotype. May be repeated.",
+        help="Evaluate these first: measured (the database), srch_... or search:NAME (another search), @FILE (a list "
+        "of architectures), or one architecture: a published name or a genotype. May be repeated.",
     ),
 ]
 
@@ -330,7 +330,7 @@ _COLUMNS: tuple[listings.Column, ...] = (
     ("state", listings.member("state")),
     ("space", lambda search: str(search["spec"]["space"]["id"])),
     ("evaluated", lambda search: _evaluated(search["progress"])),
-    ("front", lambda search: str(search["progress"]["front_size"])),
+    ("front", lambda search: _front_size(search["progress"])),
     ("hypervolume", lambda search: _hypervolume(search["progress"])),
     ("elapsed", listings.duration("elapsed_s")),
     ("left", listings.duration("left_s")),
@@ -340,8 +340,13 @@ _COLUMNS: tuple[listings.Column, ...] = (
 
 
 def _evaluated(progress: Document) -> str:
-    finished = progress["num_complete"] + progress["num_infeasible"] + progress["num_failed"]
-    return f"{finished}/{progress['num_candidates']}"
+    failed = f", {progress['num_failed']} failed" if progress["num_failed"] else ""
+    return f"{progress['num_complete'] + progress['num_infeasible']}/{progress['num_candidates']}{failed}"
+
+
+def _front_size(progress: Document) -> str:
+    """Of the last committed step; a dash before the first, when there may be a front already."""
+    return "-" if progress["reference_point"] is None and progress["num_complete"] else str(progress["front_size"])
 
 
 def _hypervolume(progress: Document) -> str:

@@ -13,6 +13,7 @@ from nas_engine.domain.json_value import JsonValue
 
 MEASURED = "measured"
 SEARCH_PREFIX = "srch_"
+NAME_PREFIX = "search:"
 FILE_PREFIX = "@"
 
 
@@ -20,8 +21,8 @@ def warm_start_document(sources: Sequence[str], max_candidates: int | None) -> d
     """The ``warm_start`` of a spec.
 
     Args:
-        sources: each ``measured``, the id of a search, ``@FILE`` with a list of architectures (JSON or YAML), or one
-            architecture: a published name, or a genotype as JSON.
+        sources: each ``measured``, the id of a search, ``search:NAME``, ``@FILE`` with a list of architectures (JSON or
+            YAML), or one architecture: a published name, or a genotype as JSON.
         max_candidates: most that are taken from a search and from the measurements, each; None: the server's default.
 
     Raises:
@@ -32,9 +33,10 @@ def warm_start_document(sources: Sequence[str], max_candidates: int | None) -> d
     for source in sources:
         if source == MEASURED:
             document["measured"] = True
-        elif source.startswith(SEARCH_PREFIX):
-            if document.setdefault("search", source) != source:
-                raise SpecFileError(f"a warm start takes one search: {document['search']} or {source}")
+        elif source.startswith((SEARCH_PREFIX, NAME_PREFIX)):
+            search = source.removeprefix(NAME_PREFIX)
+            if document.setdefault("search", search) != search:
+                raise SpecFileError(f"a warm start takes one search: {document['search']} or {search}")
         elif source.startswith(FILE_PREFIX):
             architectures += _read(Path(source.removeprefix(FILE_PREFIX)))
         else:
