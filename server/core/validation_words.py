@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from nas_engine.domain.text import did_you_mean
 
+_MOST_SHOWN = 100  # characters of what was given
+_FORMS = {"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "use letters, digits, '_', '.' and '-', a letter or a digit first"}
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -30,6 +32,8 @@ def words(error: Mapping[str, Any], model: Any = None) -> str:
             return f"there is no field {name!r}{near}{listed}"
         case "enum" | "literal_error":
             return said + did_you_mean(str(error.get("input", "")), _QUOTED.findall(said))
+        case "string_pattern_mismatch" if (form := _FORMS.get(error["ctx"]["pattern"])) is not None:
+            return f"{str(error.get('input'))[:_MOST_SHOWN]!r}: {form}"
         case _:
             return said
 

@@ -60,6 +60,7 @@ def ids(things: OwnedThings) -> Mapping[str, str]:
         "space_id": "spos",
         "slug": "not-found",
         "token_id": things.tokens["vic"].id,
+        "enrolment_token_id": things.tokens["vic"].id,
         "classification_id": things.classification(),
     }
 
@@ -101,7 +102,8 @@ def test_roles_alone_decide_where_ownership_makes_no_difference(
         for caller in sorted(CALLERS, key=lambda caller: may(rule, caller, None)):
             given = ids
             if may(rule, caller, None) and operation in ("revoke_token", "revoke_enrolment_token"):
-                given = {**ids, "token_id": _fresh_token(things, operation)}
+                named = "token_id" if operation == "revoke_token" else "enrolment_token_id"
+                given = {**ids, named: _fresh_token(things, operation)}
             answer = ask(things, operation, caller, given)
             if may(rule, caller, None):
                 expected = (200, 201, 202, 204) if operation not in FAULTS else (FAULTS[operation],)

@@ -84,6 +84,7 @@ def known_ids(described: World) -> dict[str, str]:
         "sha256": first("artifacts", "sha256"),
         "space_id": "spos",
         "token_id": client.post("/api/v1/tokens", json={"name": "spare", "roles": ["viewer"]}).json()["id"],
+        "enrolment_token_id": client.post("/api/v1/enrolment-tokens", json={"name": "spare"}).json()["id"],
         "own_token_id": described.process.get(Tokens).authenticate(ADMIN).id,
     }
 

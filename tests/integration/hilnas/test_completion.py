@@ -50,6 +50,12 @@ def completed(words: str, environment: Mapping[str, str]) -> tuple[list[str], st
     return done.stdout.split("\n")[:-1] if done.stdout.strip() else [], done.stderr
 
 
+def offered(words: str, environment: Mapping[str, str]) -> list[str]:
+    """As `completed`; asked again where a busy machine did not answer within the second that shells wait."""
+    tries = (completed(words, environment)[0] for _ in range(5))
+    return next((found for found in tries if found), [])
+
+
 def test_candidates_are_completed_from_fronts(world: World, url: str, board: Device) -> None:
     there = {"HILNAS_URL": url, "HILNAS_TOKEN": ADMIN}
     with Hilnas(url, ADMIN) as nas:
@@ -61,9 +67,9 @@ def test_candidates_are_completed_from_fronts(world: World, url: str, board: Dev
         front = nas.searches.front(made.id)
     assert front.points
     wanted = {point.candidate.short_id for point in front.points}
-    assert wanted <= set(completed("hilnas candidates explain ", there)[0])
+    assert wanted <= set(offered("hilnas candidates explain ", there))
     typed = {f"measured.{point.candidate.seq}" for point in front.points}
-    assert set(completed("hilnas candidates show measured.", there)[0]) == typed
+    assert set(offered("hilnas candidates show measured.", there)) == typed
 
 
 @pytest.mark.usefixtures("board")
@@ -75,15 +81,15 @@ def test_ids_and_names_are_completed_as_the_server_lists_them(url: str) -> None:
         spaced = nas.searches.create(latency_spec(3, name="two words"))
         (job, *_) = list(nas.jobs.all(limit=1))
     ids = {spaced.id, *(one.id for one in twins)}
-    assert set(completed("hilnas search show ", there)[0]) - {"measured"} == {"front-door", *ids}
-    assert completed("hilnas search cancel fr", there) == (["front-door"], "")
-    assert completed(f"hilnas search front {named.id[:8]}", there)[0].count(named.id) == 1
-    assert completed(f"hilnas search front {spaced.id[-8:-2]}", there)[0] == [spaced.id[-8:]]
-    assert completed("hilnas devices drain be", there)[0] == ["bench-1"]
+    assert set(offered("hilnas search show ", there)) - {"measured"} == {"front-door", *ids}
+    assert offered("hilnas search cancel fr", there) == ["front-door"]
+    assert offered(f"hilnas search front {named.id[:8]}", there).count(named.id) == 1
+    assert offered(f"hilnas search front {spaced.id[-8:-2]}", there) == [spaced.id[-8:]]
+    assert offered("hilnas devices drain be", there) == ["bench-1"]
     assert completed("hilnas jobs list --search tw", there)[0] == []  # of two a name tells neither
-    assert job.id in completed("hilnas jobs show job_", there)[0]
-    assert completed("hilnas spaces show spo", there)[0] == ["spos"]
-    assert completed("hilnas measurements create x --device-type rk", there)[0] == ["rk3588"]
+    assert job.id in offered("hilnas jobs show job_", there)
+    assert offered("hilnas spaces show spo", there) == ["spos"]
+    assert offered("hilnas measurements create x --device-type rk", there) == ["rk3588"]
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://nowhere.invalid:8080", "not an address"])

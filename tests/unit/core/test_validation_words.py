@@ -40,6 +40,12 @@ TRAINING: dict[str, Any] = {"name": "x", "space": {"id": "spos"}, "dataset": "d"
         ),
         (SearchSpec, {**SEARCH, "objectives": [{"metric": "macs", "wieght": 1}]}, "/objectives/0/wieght", "weight?"),
         (
+            SearchSpec,
+            {**SEARCH, "device": {"device_type": "../../evil"}},
+            "/device/device_type",
+            "'../../evil': use letters, digits",
+        ),
+        (
             TrainingSpec,
             {**TRAINING, "strategy": {"kind": "sandwich", "num_randm": 1}},
             "/strategy/num_randm",
