@@ -42,7 +42,7 @@ from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.ranking_study import RankedArchitecture, study_architecture, summarise
-from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.paths import decoded_graph
 from nas_engine.training.strategies.shifting import SupernetShifter
 from nas_engine.training.strategies.uniform import UniformStrategy
 
@@ -98,7 +98,7 @@ class Bench:
     def observe(self, genotype: Genotype, evaluator: SupernetEvaluator) -> Observation:
         """A candidate as the search is told it."""
         found = evaluator.evaluate(self.space.decode(genotype)).accuracy
-        macs = complexity(graph_of(self.space, genotype, Form.DEPLOYED)).macs
+        macs = complexity(decoded_graph(self.space, genotype, Form.DEPLOYED)).macs
         return Observation(genotype=genotype, objectives={TOP1: found.top1, MACS: float(macs)})
 
     def algorithm(self, population_size: int) -> SearchAlgorithm:
@@ -204,7 +204,7 @@ def shift(
         asked = algorithm.ask(algorithm.batch_size)
         shifter.begin_generation(len(asked))
         for genotype in asked:
-            shifter.visit(graph_of(bench.space, genotype, Form.SUPERNET))
+            shifter.visit(decoded_graph(bench.space, genotype, Form.SUPERNET))
         shifter.end_generation()
         num_versions += len(asked) if mode is ShiftingMode.IMMEDIATE else 1
         evaluator, survivors = bench.evaluator(shifter.weights), algorithm.survivors
@@ -219,9 +219,9 @@ def shift(
 def row(label: str, bench: Bench, entries: Sequence[RankedArchitecture], weights: WeightStore, num_local: int) -> Row:
     """How well these weights rank."""
     evaluator = bench.evaluator(weights)
-    judged = [replace(e, shared=evaluator.evaluate(e.architecture).accuracy) for e in entries]
+    judged = [replace(e, inherited=evaluator.evaluate(e.architecture).accuracy) for e in entries]
     order = summarise(judged, num_local)
-    mean = sum(entry.shared.top1 for entry in judged) / len(judged)
+    mean = sum(entry.inherited.top1 for entry in judged) / len(judged)
     return Row(label=label, global_tau=order.overall.kendall_tau, local_tau=order.local.kendall_tau, mean_top1=mean)
 
 

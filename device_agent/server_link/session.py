@@ -208,7 +208,7 @@ class ServerSession:
             self._unspooled.append(SpooledResult("", envelope, hashlib.sha256(envelope).hexdigest()))
 
     def deliver(self) -> None:
-        """Send everything that is waiting, oldest first. What the server refuses for good is set aside with its reason;
+        """Send everything that is waiting, oldest first. What the server rejects is set aside with its reason;
         what it fails on by a fault of its own stays, and holds up neither the results behind it nor the next job.
 
         Raises:

@@ -1,6 +1,6 @@
 """Results on disk: written and synced before they are sent, deleted only when the server has answered for them.
 
-What the server refuses for good lies in `rejected/` with its reason beside it, until newer ones need the room.
+What the server rejects lies in `rejected/` with its reason beside it, until newer ones need the room.
 """
 
 from __future__ import annotations

@@ -67,4 +67,4 @@ OLD_SPELLINGS = {
     "verify": ("bundles", "verify"),
     "convert": ("models", "convert"),
 }
-"""Commands of the first release and what they are now; taken for good, and not listed by --help."""
+"""Commands of the first release and what they are now; taken permanently, and not listed by --help."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from hilnas.client.core.calls import Bound, Carrier, M, call, listing, stream
+from hilnas.client.core.calls import Carrier, ClientBound, M, call, listing, stream
 from hilnas.client.core.group import Group
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call
@@ -14,7 +14,7 @@ from hilnas.client.views.html import panel_of
 from hilnas.client.waiting import until_ended
 
 
-class Handle(BaseModel, Bound[M]):
+class Handle(BaseModel, ClientBound[M]):
     """Something that ends, as it was when it was read; its methods ask the server anew.
 
     A class of handles names the collection that it lies in, what it is called, and the final state that is a success.

@@ -17,7 +17,7 @@ T = TypeVar("T")
 _SHOWN = 20
 
 
-class Listing(Iterator[T], Generic[T]):
+class PagedItems(Iterator[T], Generic[T]):
     """Items of a listing, fetched page by page as they are consumed."""
 
     def __init__(self, values: Iterator[T]) -> None:
@@ -52,7 +52,7 @@ class Listing(Iterator[T], Generic[T]):
         self._ahead.extend(islice(self._values, max(_SHOWN + 1 - len(self._ahead), 0)))
 
 
-class AsyncListing(AsyncIterator[T], Generic[T]):
+class AsyncPagedItems(AsyncIterator[T], Generic[T]):
     """Items of a listing, fetched page by page as they are consumed with ``async for``."""
 
     def __init__(self, values: AsyncIterator[T]) -> None:
@@ -69,7 +69,7 @@ class AsyncListing(AsyncIterator[T], Generic[T]):
         return [value async for value in self._values]
 
     async def to_pandas(self) -> pandas.DataFrame:
-        """As of `Listing`. Raises MissingPackageError."""
+        """As of `PagedItems`. Raises MissingPackageError."""
         return frame_of(await self.to_list())
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ from server.latency_tables.schemas import CostReportDetail, CostReportResource, 
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
 
 
-class Batch(Handle[M]):
+class BatchHandle(Handle[M]):
     """What is measured in a batch, which can be held back."""
 
     SUCCESS = SearchState.COMPLETED
@@ -30,13 +30,13 @@ class Batch(Handle[M]):
         return self._act("resume")
 
 
-class LatencyTable(Batch[M], LatencyTableDetail):
+class LatencyTable(BatchHandle[M], LatencyTableDetail):
     """A latency table as it was when it was read; its methods ask the server anew."""
 
     COLLECTION, NOUN = "latency-tables", "latency table"
 
 
-class CostReport(Batch[M], CostReportDetail):
+class CostReport(BatchHandle[M], CostReportDetail):
     """A report of a latency table as it was when it was read; its methods ask the server anew."""
 
     COLLECTION, NOUN = "latency-tables", "report"

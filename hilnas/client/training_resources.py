@@ -45,7 +45,7 @@ class Curve(CurveResource):
         return learning_picture(self) or paragraphs(["nothing reported yet"])
 
 
-class Trained(Handle[M]):
+class TrainedHandle(Handle[M]):
     """What supernets and networks have in common: a training that is followed."""
 
     SUCCESS = TrainingState.READY
@@ -62,13 +62,13 @@ class Trained(Handle[M]):
         return followed(self._carrier.exchange, path_of(*self._place, "events"), after_id)
 
 
-class Supernet(Trained[M], SupernetResource):
+class Supernet(TrainedHandle[M], SupernetResource):
     """A supernet as it was when it was read; its methods ask the server anew."""
 
     COLLECTION, NOUN = "supernets", "supernet"
 
 
-class Network(Trained[M], NetworkResource):
+class Network(TrainedHandle[M], NetworkResource):
     """A network as it was when it was read; its methods ask the server anew."""
 
     COLLECTION, NOUN = "networks", "network"

@@ -25,7 +25,7 @@ _WORDS = re.compile(r"[A-Za-z]+\d*|\d+")
 _NUMBERED = re.compile(r"([A-Za-z]+)([1-9]\d*)")
 
 
-class Encoding(Enum):
+class FeatureEncoding(Enum):
     """Which choices of one gene are taken to be alike.
 
     `choices`: none. `ordered`: neighbours in the order of the options (depths, widths, kernel sizes). `operators`:
@@ -66,7 +66,7 @@ class Features:
 class GenotypeFeatures:
     """Computes the features of the genotypes of one space."""
 
-    def __init__(self, genes: Sequence[Gene], encoding: Encoding) -> None:
+    def __init__(self, genes: Sequence[Gene], encoding: FeatureEncoding) -> None:
         self._offsets = np.cumsum([0, *(gene.num_choices for gene in genes)])
         self.blocks = tuple(slice(int(a), int(b)) for a, b in zip(self._offsets, self._offsets[1:], strict=False))
         self._mix = np.zeros((int(self._offsets[-1]),) * 2)
@@ -76,7 +76,7 @@ class GenotypeFeatures:
         labels = sorted({label for _, _, label in pairs})
         groups = sorted({group for _, group, _ in pairs})
         column = np.asarray([labels.index(label) for _, _, label in pairs])
-        are_operators = encoding is Encoding.OPERATORS
+        are_operators = encoding is FeatureEncoding.OPERATORS
         by_label = _mixed(_shared_words(labels)) if are_operators else np.eye(len(labels))
         self._to_label = by_label[column]
         distance = np.abs(np.subtract.outer(np.arange(len(genes)), np.arange(len(genes))))
@@ -95,7 +95,7 @@ class GenotypeFeatures:
         else:
             self._to_coarse = self._to_label
         self._num_genes = len(genes)
-        self._cell = Cell.of(genes) if encoding is Encoding.CELL else None
+        self._cell = Cell.of(genes) if encoding is FeatureEncoding.CELL else None
 
     def of(self, genotypes: Genotypes) -> Features:
         """Compute the features of valid genotypes, (num, num_genes)."""
@@ -128,11 +128,11 @@ class GenotypeFeatures:
         return genotypes if self._cell is None else self._cell.effective(genotypes)
 
 
-def distinct_encodings(genes: Sequence[Gene]) -> tuple[Encoding, ...]:
+def distinct_encodings(genes: Sequence[Gene]) -> tuple[FeatureEncoding, ...]:
     """List the encodings that differ on these genes, `choices` first."""
-    kept: list[Encoding] = []
-    for encoding in Encoding:
-        if encoding is Encoding.CELL:
+    kept: list[FeatureEncoding] = []
+    for encoding in FeatureEncoding:
+        if encoding is FeatureEncoding.CELL:
             if Cell.of(genes) is not None:
                 kept.append(encoding)
             continue
@@ -143,13 +143,13 @@ def distinct_encodings(genes: Sequence[Gene]) -> tuple[Encoding, ...]:
     return tuple(kept)
 
 
-def _likeness(gene: Gene, encoding: Encoding) -> Floats:
+def _likeness(gene: Gene, encoding: FeatureEncoding) -> Floats:
     num = gene.num_choices
     same = np.eye(num)
-    if encoding is Encoding.ORDERED and num > 2:
+    if encoding is FeatureEncoding.ORDERED and num > 2:
         places = np.arange(num) / (num - 1)
         return np.asarray(0.2 * same + 0.8 * np.exp(-2.0 * np.abs(np.subtract.outer(places, places))))
-    if encoding is Encoding.OPERATORS and num > 2:
+    if encoding is FeatureEncoding.OPERATORS and num > 2:
         return _shared_words(gene.options)
     return same
 

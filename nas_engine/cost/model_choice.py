@@ -10,7 +10,7 @@ from enum import Enum
 import numpy as np
 
 from nas_engine.cost.choice_kernel import Covariance
-from nas_engine.cost.encodings import Encoding, Floats, Genotypes, distinct_encodings
+from nas_engine.cost.encodings import FeatureEncoding, Floats, Genotypes, distinct_encodings
 from nas_engine.cost.regressors import Family, GaussianProcess, LeftOut, Trees
 from nas_engine.cost.target_scale import TargetScale
 from nas_engine.domain.errors import EngineError
@@ -54,7 +54,7 @@ class ModelChoice:
     """
 
     family: Family
-    encoding: Encoding
+    encoding: FeatureEncoding
     covariance: tuple[float, ...]
     num_samples: int
     left_out_error: float
@@ -83,7 +83,7 @@ class ModelChoice:
             numbers = [numbers_in([document[name]])[0] for name in ("num_samples", "left_out_error", "widening")]
             return cls(
                 Family(document["family"]),
-                Encoding(document["encoding"]),
+                FeatureEncoding(document["encoding"]),
                 tuple(numbers_in(document["covariance"])),
                 int(numbers[0]),
                 *numbers[1:],
@@ -147,7 +147,7 @@ def choose_model(
         return best
     limit = TREES_MUST_SAVE * best.left_out_error
     for family in (Family.RANDOM_TREES, Family.BOOSTED_TREES):
-        encoding = best.encoding if best.encoding is Encoding.CELL else Encoding.CHOICES
+        encoding = best.encoding if best.encoding is FeatureEncoding.CELL else FeatureEncoding.CHOICES
         trees = Trees(genes, family, encoding)
         trees.fit(*data)
         choice = _judged(ModelChoice(family, encoding, (), num, 0.0, 1.0), trees.left_out(), *data[1:])

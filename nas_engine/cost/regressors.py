@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from nas_engine.cost.choice_kernel import JITTER, ChoiceKernel, Covariance
-from nas_engine.cost.encodings import Encoding, Features, Floats, GenotypeFeatures, Genotypes
+from nas_engine.cost.encodings import FeatureEncoding, Features, Floats, GenotypeFeatures, Genotypes
 from nas_engine.cost.posterior_mean import PosteriorMean
 from nas_engine.domain.search_space import Gene
 
@@ -54,7 +54,7 @@ class LeftOut:
 class GaussianProcess:
     """Posterior in closed form under a `ChoiceKernel`; without interactions it is Bayesian linear regression."""
 
-    def __init__(self, genes: Sequence[Gene], encoding: Encoding, *, interactions: bool = True) -> None:
+    def __init__(self, genes: Sequence[Gene], encoding: FeatureEncoding, *, interactions: bool = True) -> None:
         self._features = GenotypeFeatures(genes, encoding)
         self._kernel = ChoiceKernel(self._features.blocks, interactions=interactions)
         self.covariance = Covariance.start(len(genes))
@@ -115,7 +115,7 @@ class GaussianProcess:
 class Trees:
     """Ensembles of trees from scikit-learn, on choices as numbers and counts of operators."""
 
-    def __init__(self, genes: Sequence[Gene], family: Family, encoding: Encoding) -> None:
+    def __init__(self, genes: Sequence[Gene], family: Family, encoding: FeatureEncoding) -> None:
         self._features = GenotypeFeatures(genes, encoding)
         self._family = family
         self._num_choices = sum(gene.num_choices for gene in genes)

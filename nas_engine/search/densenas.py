@@ -21,7 +21,7 @@ from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.routing_weights import Vector
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.densenas.viterbi import derive_architecture
-from nas_engine.supernet.execute import Batch
+from nas_engine.supernet.execute import PerBatch
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
@@ -132,7 +132,7 @@ def search_architecture(
             recomputed=fit.recomputed,
         )
     if result.ending is StopReason.FINISHED:
-        norm = Batch(synchronised=settings.synchronised_norm)
+        norm = PerBatch(synchronised=settings.synchronised_norm)
         strategy.compare_epoch(result.weights, result.steps, norm, Arithmetic(settings.precision, device).autocast)
     return _derived(space, strategy, result)
 

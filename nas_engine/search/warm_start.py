@@ -35,7 +35,7 @@ class WarmStartRejection:
 
 @dataclass(frozen=True, slots=True)
 class WarmStartReport:
-    """What became of a warm start.
+    """Outcome of a warm start.
 
     Attributes:
         accepted: genotypes that will be asked first, in order.

@@ -45,7 +45,7 @@ from nas_engine.supernet.synchronised_norm import synchronised_batch_norm
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PerBatch:
     """Normalise by the batch's own statistics; nothing is kept.
 
     Attributes:
@@ -83,8 +83,8 @@ class Accumulate:
     accumulator: StatisticsAccumulator
 
 
-Norm = Union[Batch, Running, Calibrated, Accumulate]
-BATCH = Batch()
+Norm = Union[PerBatch, Running, Calibrated, Accumulate]
+BATCH = PerBatch()
 NO_COEFFICIENTS: Mapping[str, torch.Tensor] = {}
 
 
@@ -289,9 +289,9 @@ def _normalise(x: torch.Tensor, node: BatchNorm, execution: _Execution) -> torch
     gamma_C = None if node.weight is None else used_weight(execution.weights, node.weight)
     beta_C = None if node.bias is None else used_weight(execution.weights, node.bias)
     match execution.norm:
-        case Batch(synchronised=True):
+        case PerBatch(synchronised=True):
             return synchronised_batch_norm(x, gamma_C, beta_C, node.eps)
-        case Batch():
+        case PerBatch():
             return F.batch_norm(x, None, None, gamma_C, beta_C, True, 0.0, node.eps)
         case Running(statistics=running, update=update):
             mean_C, variance_C = running.used(node)

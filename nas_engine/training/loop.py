@@ -22,7 +22,7 @@ import torch
 from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.settings.training import TrainingSettings
-from nas_engine.supernet.execute import Batch
+from nas_engine.supernet.execute import PerBatch
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.checkpoint import (
     OPTIMIZER,
@@ -247,7 +247,7 @@ class _Run:
                 first=number == 0,
                 weights=self._weights,
                 randomness=self._randomness,
-                norm=Batch(synchronised=settings.synchronised_norm),
+                norm=PerBatch(synchronised=settings.synchronised_norm),
                 autocast=self._arithmetic.autocast,
                 backward=partial(self._backward, len(parts)),
                 recomputed=self._recomputed,

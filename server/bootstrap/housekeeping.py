@@ -65,7 +65,7 @@ class Housekeeping:
                 self._sessions.write_uses()
                 self._quotas.write_uses()
                 self._dispatch.sweep()
-                self._batches.go_on()
+                self._batches.advance_all()
                 if time.monotonic() >= next_prune_s:
                     next_prune_s = time.monotonic() + PRUNE_EVERY_S
                     self._events.prune(KEEP_EVENTS)

@@ -34,7 +34,7 @@ def record_known(
         raise InvalidValueError(f"the table of search {search.id} holds no {', '.join(missing)} of {candidate.arch_id}")
     # All of them are awaited before the first is recorded, which would complete the candidate otherwise.
     for metric in awaited:
-        expect(tx, search, candidate, metric, 1, None)
+        record_awaited(tx, search, candidate, metric, 1, None)
     for metric in awaited:
         evaluation = Evaluation(
             id=new_id(IdPrefix.EVALUATION),
@@ -50,7 +50,7 @@ def record_known(
     return search
 
 
-def expect(
+def record_awaited(
     tx: Transaction,
     search: Search,
     candidate: Candidate,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nas_engine.domain.metrics import DEVICE_TOP1
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.candidate import Candidate
-from server.candidates.evaluations import expect, next_attempt
+from server.candidates.evaluations import next_attempt, record_awaited
 from server.candidates.search import Search
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
@@ -46,7 +46,7 @@ class ClassificationScheduler:
             raise InvalidValueError(f"candidate {candidate.id} has no model, or its search no device, to classify with")
         profile = HardwareStore(tx).get_hardware(search.hardware_key)
         attempt = next_attempt(tx, candidate, DEVICE_TOP1)
-        expect(tx, search, candidate, DEVICE_TOP1, attempt, search.supernet_version_id)
+        record_awaited(tx, search, candidate, DEVICE_TOP1, attempt, search.supernet_version_id)
         model = candidate.final_model_sha256
         classify = ClassifyPayload(
             model_sha256=model,

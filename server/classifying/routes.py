@@ -18,7 +18,7 @@ from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, NOT_FOUND
 from server.core.http.provide import provided
 from server.core.http.resources import Listing
-from server.measuring.measurement import kind_of
+from server.measuring.measurement import measurement_kind
 
 router = api_router("classifications")
 C = TypeVar("C", bound=ClassificationResource)
@@ -69,7 +69,7 @@ def _classification(kind: type[C], record: ClassificationRecord, **members: obje
     device_class = record.device_class
     return kind.of(
         record,
-        kind=None if device_class is None else kind_of(device_class),
+        kind=None if device_class is None else measurement_kind(device_class),
         top1=record.top1.value,
         standard_error=record.top1.standard_error,
         hardware_key=None if record.hardware is None else record.hardware.digest,

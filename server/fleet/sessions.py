@@ -216,7 +216,7 @@ class AgentSessions:
     def _note(self, tx: Transaction, device: Device, report: AgentReport) -> Device:
         """Write down what changed; an agent that says the same as before only moves last_seen_at.
 
-        What it says can lower the class that its device counts as, for good; only an admin raises it. Running as
+        What it says can lower the class that its device counts as; only an admin raises it again. Running as
         something else begins anew: another hardware key, and a canary before its first job.
         """
         sent = report.capabilities.identity

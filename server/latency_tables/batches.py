@@ -50,7 +50,7 @@ def order_what_is_missing(tx: Transaction, batch: Batch, scheduler: BatchSchedul
 
 
 def end_if_done(tx: Transaction, batch: Batch) -> Batch:
-    """Write down what became of every entry of a locked batch, once all have ended."""
+    """Write down how every entry ended of a locked batch, once all have ended."""
     entries = current_entries(tx, batch)
     current = current_batch(batch, entries)
     if batch.state.final or not current.state.final:

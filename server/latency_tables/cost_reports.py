@@ -1,8 +1,8 @@
 """Reports of latency tables: what a table estimates for sampled networks, against what boards measure of them.
 
 Networks are drawn and estimated a few at a time, so that a report of thousands is ordered in short transactions: the
-first ones when it is created, the others by `go_on`. A draw depends on the seed and its number alone, so a report goes
-on where it stopped.
+first ones when it is created, the others by `advance`. A draw depends on the seed and its number alone, so a report
+goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class CostReports:
 
         return self._uow.read(look)
 
-    def go_on(self, report_id: str) -> bool:
+    def advance(self, report_id: str) -> bool:
         """Draw and order some more networks of a running report, and end it once it is done.
 
         Returns:

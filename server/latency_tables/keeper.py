@@ -27,24 +27,24 @@ class BatchKeeper:
         self._tables = tables
         self._reports = reports
 
-    def go_on(self) -> None:
+    def advance_all(self) -> None:
         """Look at every running batch once; a report whose networks are still being drawn is given some seconds."""
         until_s = time.monotonic() + MAX_DRAWING_S
         for batch in self._uow.read(lambda tx: BatchStore(tx).running_batches()):
             # One that cannot go on must not stop the others.
             try:
-                while self._go_on_with(batch) and time.monotonic() < until_s:
+                while self._advance(batch) and time.monotonic() < until_s:
                     pass
             except (EngineError, ServiceError) as error:
                 _log.warning("a latency table does not go on", batch=batch.id, error=str(error))
 
     def resume(self, batches: Batches, batch_id: str) -> None:
         """Resume a table or report, and order at once what it lacks. Raises as `Batches.resume`."""
-        self._go_on_with(batches.resume(batch_id))
+        self._advance(batches.resume(batch_id))
 
-    def _go_on_with(self, batch: Batch) -> bool:
+    def _advance(self, batch: Batch) -> bool:
         """Whether there is more to draw."""
         if batch.sampling is not None:
-            return self._reports.go_on(batch.id)
-        self._tables.go_on(batch.id)
+            return self._reports.advance(batch.id)
+        self._tables.advance(batch.id)
         return False

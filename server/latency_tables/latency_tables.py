@@ -126,7 +126,7 @@ class LatencyTables:
             rows=tuple(TableRow(label=_label(operators, entry), entry=entry) for entry in entries),
         )
 
-    def go_on(self, table_id: str) -> None:
+    def advance(self, table_id: str) -> None:
         """Order what a running table lacks (operators of an upgraded one, suspect measurements); end it if done."""
 
         def work(tx: Transaction) -> None:

@@ -19,7 +19,7 @@ from server.fleet.lease_keys import is_asked_type, key_as_believed
 from server.fleet.store import DeviceStore
 from server.jobs.job import Job
 from server.jobs.queue import JobStore
-from server.measuring.measurement import MeasurementRecord, kind_of
+from server.measuring.measurement import MeasurementRecord, measurement_kind
 from server.measuring.payloads import MeasurePayload
 from server.measuring.store import MeasurementStore
 from server.spaces.store import ArchitectureStore
@@ -88,7 +88,7 @@ def find_reusable(
     policy: ValidityPolicy,
 ) -> MeasurementRecord | None:
     """The best earlier measurement of a network on this hardware that a policy accepts and whose origin holds."""
-    kinds = (kind_of(profile.key.identity.device_class),)
+    kinds = (measurement_kind(profile.key.identity.device_class),)
     found = MeasurementStore(tx).reusable_measurements(latency_key, profile.hardware_key, device_type, kinds, profiles)
     return next((one for one in found if policy.accepts(one.flags) and origin_holds(tx, one)), None)
 

@@ -133,6 +133,6 @@ class MeasurementQuery:
     until: datetime | None = None
 
 
-def kind_of(device_class: DeviceClass) -> MeasurementKind:
+def measurement_kind(device_class: DeviceClass) -> MeasurementKind:
     """What kind of number a device of this class gives."""
     return MeasurementKind.SIMULATED if device_class is DeviceClass.SIMULATED else MeasurementKind.MEASURED

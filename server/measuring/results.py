@@ -43,11 +43,11 @@ from server.jobs.results import JobResults, ResultReceipt, TakenResult, Unusable
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind
 from server.measuring.canaries.canaries import pool_key_of
-from server.measuring.canaries.canary import CanaryOrder
+from server.measuring.canaries.canary import IssuedCanary
 from server.measuring.canaries.judging import canary_complaint, pool_canaries, pool_verdict, with_ratio
 from server.measuring.canaries.store import CanaryStore
 from server.measuring.evidence import contradiction, implausibility
-from server.measuring.measurement import MeasurementRecord, kind_of
+from server.measuring.measurement import MeasurementRecord, measurement_kind
 from server.measuring.orders import record_latency, serves
 from server.measuring.payloads import MeasurePayload
 from server.measuring.store import MeasurementStore
@@ -197,14 +197,14 @@ def _record(
     payload: MeasurePayload,
     content: _Counted,
     rejection: str,
-    order: CanaryOrder | None,
+    order: IssuedCanary | None,
 ) -> MeasurementRecord:
     measurement, job = content.measurement, taken.job
     key = measurement.hardware_key
     npu_ns = np.concatenate([np.asarray(block.npu_ns, dtype=np.int64) for block in usable_blocks(measurement.blocks)])
     return MeasurementRecord(
         id=new_id(IdPrefix.MEASUREMENT),
-        kind=kind_of(key.identity.device_class),
+        kind=measurement_kind(key.identity.device_class),
         latency_key=payload.latency_key,
         hardware_key=key.digest,
         hardware=key,
@@ -242,7 +242,7 @@ def _canary_trouble(
     tx: Transaction,
     device: Device,
     job: Job,
-    order: CanaryOrder | None,
+    order: IssuedCanary | None,
     measurement: Measurement,
     profile: MeasurementProfile,
 ) -> str:
@@ -257,7 +257,7 @@ def _canary_trouble(
     return pool_verdict(pool, after.median_us, after.output_digest).complaint
 
 
-def _canary_json(reading: CanaryReading | None, order: CanaryOrder | None) -> JsonValue:
+def _canary_json(reading: CanaryReading | None, order: IssuedCanary | None) -> JsonValue:
     if reading is None:
         return None
     reading = reading if order is None else with_ratio(reading, order)

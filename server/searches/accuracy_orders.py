@@ -5,7 +5,7 @@ from __future__ import annotations
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import TEST_TOP1, TOP1
 from server.candidates.candidate import Candidate
-from server.candidates.evaluations import expect, next_attempt
+from server.candidates.evaluations import next_attempt, record_awaited
 from server.candidates.payloads import EvaluatePayload
 from server.candidates.search import Search
 from server.core.database.transaction import Transaction
@@ -33,7 +33,7 @@ class AccuracyScheduler:
         if search.supernet_version_id is None:
             raise InvalidValueError(f"search {search.id} wants {metric.name} and has no supernet version")
         attempt = next_attempt(tx, candidate, metric)
-        expect(tx, search, candidate, metric, attempt, search.supernet_version_id)
+        record_awaited(tx, search, candidate, metric, attempt, search.supernet_version_id)
         payload = EvaluatePayload(
             search_id=search.id,
             candidate_id=candidate.id,

@@ -39,7 +39,7 @@ from server.core.http.resources import Listing, ListQuery
 from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
 from server.fleet.store import HardwareStore
-from server.measuring.measurement import kind_of
+from server.measuring.measurement import measurement_kind
 from server.searches.candidate_schemas import (
     TABLE_SOURCE,
     CandidateListQuery,
@@ -277,7 +277,7 @@ def _device_accuracy(record: ClassificationRecord | None) -> DeviceAccuracyValue
         classification_id=record.id,
         top1=record.top1.value,
         standard_error=record.top1.standard_error,
-        kind=kind_of(record.device_class),
+        kind=measurement_kind(record.device_class),
         loss=None if loss is None else loss.value,
         loss_standard_error=None if loss is None else loss.standard_error,
         agreement=None if loss is None else loss.agreement,
@@ -304,7 +304,7 @@ def _latency(candidate: Candidate, known: CandidateContext) -> LatencyValue | No
 
 def latency_kind(hardware: HardwareProfile | None) -> str:
     """What the latencies of a search are: it has hardware, or reads them from a table."""
-    return TABLE_SOURCE if hardware is None else kind_of(hardware.key.identity.device_class).value
+    return TABLE_SOURCE if hardware is None else measurement_kind(hardware.key.identity.device_class).value
 
 
 def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> EvaluationResource:

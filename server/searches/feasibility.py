@@ -13,7 +13,7 @@ from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
 from server.core.database.transaction import Transaction
 from server.fleet.device import HardwareProfile
-from server.measuring.measurement import kind_of
+from server.measuring.measurement import measurement_kind
 from server.measuring.store import MeasurementStore
 from server.spaces.descriptions import SpaceDescription
 
@@ -42,7 +42,7 @@ def unmet_by_measurements(
 ) -> tuple[str, ...]:
     """Warn of bounds on latency that nothing of a space that was measured under a hardware key meets."""
     warnings = []
-    kind = kind_of(hardware.key.identity.device_class)
+    kind = measurement_kind(hardware.key.identity.device_class)
     for constraint in constraints:
         if constraint.metric != LATENCY_US:
             continue

@@ -37,7 +37,7 @@ class RegisteredDataset(Documented):
     """File or folder on the worker; absent for the embedded set, and where a package needs none."""
 
     title: str = ""
-    """For people."""
+    """Title of the data set for people, shown in lists."""
 
     num_classes: int = Field(ge=2)
     """Checked against the files when a worker opens them."""

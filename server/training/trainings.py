@@ -29,7 +29,7 @@ from server.jobs.states import JobKind
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.descriptions import SpaceDescription
-from server.training.curves.point import Curve, TrainingPoint, thinned
+from server.training.curves.point import LearningCurve, TrainingPoint, thinned
 from server.training.curves.store import CurveStore
 from server.training.store import TrainingStore
 from server.training.training import (
@@ -85,13 +85,13 @@ class Trainings(ABC, Generic[T]):
         """Count what `page_of_trainings` would list in all."""
         return self._uow.read(lambda tx: self.store(tx).count_trainings(query))
 
-    def curve(self, id: str, max_points: int) -> Curve:
+    def curve(self, id: str, max_points: int) -> LearningCurve:
         """Read the learning curve of one, at most so many points of it. Raises NotFoundError."""
 
-        def look(tx: Transaction) -> Curve:
+        def look(tx: Transaction) -> LearningCurve:
             self._read(tx, id)
             points = CurveStore(tx).points_of(id)
-            return Curve(id, len(points), tuple(thinned(points, max_points)))
+            return LearningCurve(id, len(points), tuple(thinned(points, max_points)))
 
         return self._uow.read(look)
 

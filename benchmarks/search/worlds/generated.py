@@ -38,7 +38,7 @@ class Landscape:
         dead: share of genes without any effect.
         ordinal: whether choices are in the order of their size; otherwise they are shuffled.
         step: accuracies are rounded down to multiples of it (plateaus); 0 leaves them smooth.
-        jitter: deviation of accuracy that belongs to a genotype for good, as that of one training run.
+        jitter: deviation of accuracy that belongs to a genotype permanently, as that of one training run.
         genes_per_stage: genes that are one group.
     """
 

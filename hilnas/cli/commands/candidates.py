@@ -12,7 +12,7 @@ from rich.table import Table
 
 from hilnas.cli import listings
 from hilnas.cli.models.explanations import explanation_view, measure_neighbours
-from hilnas.cli.models.model_files import ModelFormat, fetch, fetch_bundle, fetch_retrained_bundle, model_of, target
+from hilnas.cli.models.model_files import FetchedFormat, fetch, fetch_bundle, fetch_retrained_bundle, model_of, target
 from hilnas.cli.models.retraining import retrain
 from hilnas.cli.options import (
     CandidateArgument,
@@ -90,7 +90,7 @@ def models(
 @app.command()
 def download(
     candidate: CandidateArgument,
-    format: Annotated[ModelFormat, typer.Option("--format", help="Which file.")] = ModelFormat.ONNX,
+    format: Annotated[FetchedFormat, typer.Option("--format", help="Which file.")] = FetchedFormat.ONNX,
     out: OutOption = None,
     as_json: JsonOption = False,
     server: ServerOption = None,

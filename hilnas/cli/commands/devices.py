@@ -272,7 +272,7 @@ def _change(device_id: str, verb: str, reason: str, as_json: bool, server: str |
 
 
 def _print(device: Document, as_json: bool, how: str = "") -> None:
-    """Print what became of a board: as JSON, or how it stands in a line."""
+    """Print a changed board: as JSON, or its state in a line."""
     if as_json:
         print_json(device)
         return

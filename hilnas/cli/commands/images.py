@@ -49,7 +49,9 @@ def pack(
         typer.Option(help="Subtracted from pixels of 0 to 255, one or one per channel [of the training set]."),
     ] = None,
     std: Annotated[str | None, typer.Option(help="What that is divided by [of the training set].")] = None,
-    name: Annotated[str | None, typer.Option(help="For people [the data set's].")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the image set for people, shown in lists [the data set's].")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write images, labels and the model's preprocessing into one file.

@@ -35,7 +35,7 @@ def train(
     ] = None,
     space: Annotated[str | None, typer.Option(help="Search space, e.g. spos.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Registered data set, e.g. fashion-mnist-12k.")] = None,
-    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the network for people, shown in lists.")] = None,
     architecture: Annotated[
         str | None, typer.Option("--architecture", "-a", help="Of one network: published name, or genotype as JSON.")
     ] = None,

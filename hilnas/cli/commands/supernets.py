@@ -45,7 +45,7 @@ def train(
         str | None,
         typer.Option(help="Registered data set, e.g. fashion-mnist-12k.", autocompletion=names_of("datasets")),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the supernet for people, shown in lists.")] = None,
     strategy: Annotated[str | None, typer.Option(help="How subnets are drawn; retrain for one network.")] = None,
     architecture: Annotated[
         str | None, typer.Option("--architecture", "-a", help="Of one network: published name, or genotype as JSON.")
@@ -124,7 +124,7 @@ def import_file(
     dataset: Annotated[
         str | None, typer.Option(help="Registered data set that they classify.", autocompletion=names_of("datasets"))
     ] = None,
-    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the supernet for people, shown in lists.")] = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,

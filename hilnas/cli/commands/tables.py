@@ -64,7 +64,7 @@ class Followed(Protocol):
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for people, shown in lists."""
 
     @property
     def state(self) -> SearchState:
@@ -89,7 +89,7 @@ def create(
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images per inference; the paper's tables: 32.")] = None,
     dtype: Annotated[str | None, typer.Option(help="fp32, fp16 or w8a8.")] = None,
-    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the table for people, shown in lists.")] = None,
     follow: FollowOption = False,
     as_json: JsonOption = False,
     server: ServerOption = None,

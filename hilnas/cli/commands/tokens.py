@@ -70,7 +70,7 @@ def principals(as_json: JsonOption = False, server: ServerOption = None, token: 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="For people.")],
+    name: Annotated[str, typer.Argument(help="Name of the token for people, shown in lists.")],
     role: Annotated[list[Role] | None, typer.Option(help="What it may do [default: viewer].")] = None,
     days: Annotated[int | None, typer.Option(min=1, max=3650, help="Until it expires [default: never].")] = None,
     principal: Annotated[
@@ -89,7 +89,7 @@ def create(
 
 @app.command()
 def enrolment(
-    name: Annotated[str, typer.Argument(help="For people.")],
+    name: Annotated[str, typer.Argument(help="Name of the token for people, shown in lists.")],
     device_class: Annotated[
         DeviceClass, typer.Option("--class", help="The most that devices which enrol with it count as.")
     ] = DeviceClass.EMULATED,

@@ -22,7 +22,7 @@ POLL_S = 1.0
 _progress = make_console(stderr=True)
 
 
-class ModelFormat(StrEnum):
+class FetchedFormat(StrEnum):
     """File format of a model."""
 
     ONNX = "onnx"
@@ -71,7 +71,7 @@ def fetch_all(
 
 def fetch_bundle(nas: Hilnas, candidate: str, out: Path | None) -> str:
     """Fetch the evidence behind a candidate, whose model is exported first where it was not yet; returns the file."""
-    model_of(nas, candidate, ModelFormat.ONNX)
+    model_of(nas, candidate, FetchedFormat.ONNX)
     with working(_progress) as say:
         if _progress.is_terminal:
             say("the server gathers the evidence")
@@ -101,7 +101,7 @@ def _finished(nas: Hilnas, network_id: str) -> list[DeployableModelResource]:
             time.sleep(POLL_S)
 
 
-def model_of(nas: Hilnas, candidate: str, format: ModelFormat) -> DeployableModelResource:
+def model_of(nas: Hilnas, candidate: str, format: FetchedFormat) -> DeployableModelResource:
     """The candidate's file of a format, exported or converted meanwhile.
 
     Raises:
@@ -111,7 +111,7 @@ def model_of(nas: Hilnas, candidate: str, format: ModelFormat) -> DeployableMode
         return _made(nas, candidate, format, say)
 
 
-def _made(nas: Hilnas, candidate: str, format: ModelFormat, say: Say) -> DeployableModelResource:
+def _made(nas: Hilnas, candidate: str, format: FetchedFormat, say: Say) -> DeployableModelResource:
     exported = False
     while True:  # ends with the attempts of the jobs
         found = list(nas.candidates.models(candidate))

@@ -49,7 +49,7 @@ def warm_start_document(sources: Sequence[str], max_candidates: int | None) -> d
 
 
 def warm_start_text(report: Mapping[str, JsonValue]) -> str | None:
-    """What became of a warm start, in one line; None where a search had none."""
+    """Outcome of a warm start in one line; None where a search had none."""
     match report.get("warm_start"):
         case {
             "num_offered": int(num_offered),

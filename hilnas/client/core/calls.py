@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from hilnas.client.core.exchange import Exchange
 from hilnas.client.core.steps import Call, Items
-from hilnas.client.listings import AsyncListing, Listing
+from hilnas.client.listings import AsyncPagedItems, PagedItems
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Carrier(Protocol):
     def iterate(self, items: Any) -> Any: ...
 
 
-class Bound(Generic[M]):
+class ClientBound(Generic[M]):
     """Something whose calls a client carries out."""
 
     _carrier: Carrier
@@ -66,9 +66,9 @@ class call(_Method[P, Call[T]], Generic[P, T]):  # noqa: N801 (a decorator)
     @overload
     def __get__(self, instance: None, owner: Any) -> Self: ...
     @overload
-    def __get__(self, instance: Bound[Blocking], owner: Any) -> Callable[P, T]: ...
+    def __get__(self, instance: ClientBound[Blocking], owner: Any) -> Callable[P, T]: ...
     @overload
-    def __get__(self, instance: Bound[Awaiting], owner: Any) -> Callable[P, Awaitable[T]]: ...
+    def __get__(self, instance: ClientBound[Awaiting], owner: Any) -> Callable[P, Awaitable[T]]: ...
     def __get__(self, instance: Any, owner: Any) -> Any:
         return self if instance is None else self._bound(instance, instance._carrier.run)
 
@@ -79,9 +79,9 @@ class stream(_Method[P, Items[T]], Generic[P, T]):  # noqa: N801 (a decorator)
     @overload
     def __get__(self, instance: None, owner: Any) -> Self: ...
     @overload
-    def __get__(self, instance: Bound[Blocking], owner: Any) -> Callable[P, Iterator[T]]: ...
+    def __get__(self, instance: ClientBound[Blocking], owner: Any) -> Callable[P, Iterator[T]]: ...
     @overload
-    def __get__(self, instance: Bound[Awaiting], owner: Any) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, instance: ClientBound[Awaiting], owner: Any) -> Callable[P, AsyncIterator[T]]: ...
     def __get__(self, instance: Any, owner: Any) -> Any:
         return self if instance is None else self._bound(instance, instance._carrier.iterate)
 
@@ -92,15 +92,15 @@ class listing(_Method[P, Items[T]], Generic[P, T]):  # noqa: N801 (a decorator)
     @overload
     def __get__(self, instance: None, owner: Any) -> Self: ...
     @overload
-    def __get__(self, instance: Bound[Blocking], owner: Any) -> Callable[P, Listing[T]]: ...
+    def __get__(self, instance: ClientBound[Blocking], owner: Any) -> Callable[P, PagedItems[T]]: ...
     @overload
-    def __get__(self, instance: Bound[Awaiting], owner: Any) -> Callable[P, AsyncListing[T]]: ...
+    def __get__(self, instance: ClientBound[Awaiting], owner: Any) -> Callable[P, AsyncPagedItems[T]]: ...
     def __get__(self, instance: Any, owner: Any) -> Any:
         if instance is None:
             return self
         return self._bound(instance, lambda items: listed(instance._carrier.iterate(items)))
 
 
-def listed(values: Iterator[T] | AsyncIterator[T]) -> Listing[T] | AsyncListing[T]:
+def listed(values: Iterator[T] | AsyncIterator[T]) -> PagedItems[T] | AsyncPagedItems[T]:
     """The items of a listing, whichever way they come."""
-    return AsyncListing(values) if isinstance(values, AsyncIterator) else Listing(values)
+    return AsyncPagedItems(values) if isinstance(values, AsyncIterator) else PagedItems(values)

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from hilnas.client.core.calls import Bound, Carrier, M
+from hilnas.client.core.calls import Carrier, ClientBound, M
 from hilnas.client.core.exchange import Exchange
 from hilnas.client.core.steps import Call, Item, Items, Params
 from hilnas.client.errors import ProtocolError
@@ -38,7 +38,7 @@ def spec_document(spec: BaseModel | Document) -> JsonValue:
     return cast(JsonValue, spec.model_dump(mode="json")) if isinstance(spec, BaseModel) else spec
 
 
-class Group(Bound[M]):
+class Group(ClientBound[M]):
     """Calls that a client carries out."""
 
     def __init__(self, carrier: Carrier) -> None:
@@ -89,6 +89,6 @@ class Group(Bound[M]):
     def read(self, model: type[R], document: JsonValue) -> R:
         """An answer as its model, which is given the client where it has calls of its own. Raises ProtocolError."""
         found = read(model, document)
-        if isinstance(found, Bound):
+        if isinstance(found, ClientBound):
             found._carrier = self._carrier
         return found

@@ -105,7 +105,7 @@ class TableSpace:
 
     @property
     def name(self) -> str:
-        """Of the table, for people."""
+        """Name of the table for people."""
         return self._name
 
     @property

@@ -15,7 +15,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.training.identity import strategy_document
 from nas_engine.training.randomness import Stream
-from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.paths import decoded_graph
 from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
 from nas_engine.training.strategies.uniform import train_paths
 
@@ -46,7 +46,7 @@ class FairStrategy(Stateless):
     def step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
         """Forward and backward of n paths; together they use every choice once."""
         rng = context.randomness.numpy(Stream.ARCHITECTURE, context.step)
-        graphs = (graph_of(self._space, genotype, Form.SUPERNET) for genotype in self.paths(rng))
+        graphs = (decoded_graph(self._space, genotype, Form.SUPERNET) for genotype in self.paths(rng))
         return train_paths(graphs, batch, context, self._label_smoothing, share=1.0)
 
     def paths(self, rng: np.random.Generator) -> tuple[Genotype, ...]:

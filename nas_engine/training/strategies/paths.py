@@ -96,10 +96,10 @@ class MacsCounter:
         return self._base + sum(row[choice] for row, choice in zip(self._table, genotype, strict=True))
 
     def _exact(self, genotype: Genotype) -> int:
-        return complexity(graph_of(self._space, genotype, Form.DEPLOYED)).macs
+        return complexity(decoded_graph(self._space, genotype, Form.DEPLOYED)).macs
 
 
-def graph_of(space: SearchSpace, genotype: Genotype, form: Form) -> LayerGraph:
+def decoded_graph(space: SearchSpace, genotype: Genotype, form: Form) -> LayerGraph:
     """The graph of a genotype.
 
     Raises:
@@ -144,6 +144,6 @@ def extreme_genotypes(space: SearchSpace) -> tuple[Genotype, Genotype]:
         genotype = (0,) * len(space.genes)
         for i, gene in enumerate(space.genes):
             options = [(*genotype[:i], choice, *genotype[i + 1 :]) for choice in range(gene.num_choices)]
-            genotype = pick(options, key=lambda option: complexity(graph_of(space, option, Form.DEPLOYED)).macs)
+            genotype = pick(options, key=lambda option: complexity(decoded_graph(space, option, Form.DEPLOYED)).macs)
         found.append(space.canonical(genotype))
     return found[0], found[1]

@@ -21,7 +21,7 @@ from nas_engine.training.strategies.losses import (
     SoftTargets,
     smoothed_cross_entropy,
 )
-from nas_engine.training.strategies.paths import extreme_genotypes, graph_of, uniform_sampler
+from nas_engine.training.strategies.paths import decoded_graph, extreme_genotypes, uniform_sampler
 from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
 from nas_engine.training.strategies.uniform import count_correct, path_logits
 
@@ -64,14 +64,14 @@ class SandwichStrategy(Stateless):
         rng = context.randomness.numpy(Stream.ARCHITECTURE, context.step)
         students = [*(self._sampler(rng).genotype for _ in range(self._settings.num_random)), self._smallest]
         # The largest subnet learns from labels; its logits, dropout and all, are the soft targets.
-        graph = graph_of(self._space, self._largest, Form.SUPERNET)
+        graph = decoded_graph(self._space, self._largest, Form.SUPERNET)
         logits_NK = path_logits(graph, batch, context, context.dropout_rng())
         loss = smoothed_cross_entropy(logits_NK, batch.labels_N, smoothing=self._label_smoothing)
         context.backward(loss)
         teacher_NK = logits_NK.detach()
         outcome = StepOutcome(loss.detach(), count_correct(logits_NK, batch.labels_N))
         for genotype in students:
-            graph = graph_of(self._space, genotype, Form.SUPERNET)
+            graph = decoded_graph(self._space, genotype, Form.SUPERNET)
             student_NK = path_logits(graph, batch, context, dropout_rng=None)
             context.backward(self._loss(student_NK, teacher_NK, batch.labels_N))
         return outcome

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.supernet.execute import Batch as BatchNormByBatch
+from nas_engine.supernet.execute import PerBatch
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.randomness import Randomness, Stream
 
@@ -60,7 +60,7 @@ class StepContext:
     first: bool
     weights: WeightStore
     randomness: Randomness
-    norm: BatchNormByBatch
+    norm: PerBatch
     autocast: Callable[[], AbstractContextManager[None]]
     backward: Callable[[torch.Tensor], None]
     recomputed: Collection[str] = ()

@@ -19,7 +19,7 @@ from nas_engine.supernet.execute import forward
 from nas_engine.supernet.resolution import fit_resolution
 from nas_engine.training.identity import strategy_document
 from nas_engine.training.randomness import Stream
-from nas_engine.training.strategies.paths import graph_of, make_sampler
+from nas_engine.training.strategies.paths import decoded_graph, make_sampler
 from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
 
 
@@ -61,7 +61,7 @@ class UniformStrategy(Stateless):
         """Forward and backward of one path (or of a few, averaged)."""
         rng = context.randomness.numpy(Stream.ARCHITECTURE, context.step)
         genotypes = [self._sampler(rng).genotype for _ in range(self._settings.paths_per_step)]
-        graphs = (graph_of(self._space, genotype, Form.SUPERNET) for genotype in genotypes)
+        graphs = (decoded_graph(self._space, genotype, Form.SUPERNET) for genotype in genotypes)
         return train_paths(graphs, batch, context, self._label_smoothing, share=1.0 / len(genotypes))
 
 

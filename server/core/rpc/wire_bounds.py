@@ -20,7 +20,7 @@ MAX_ENVELOPE_BYTES = 16 * 2**20
 """Of a result: 8 million samples, which is all that are taken, in two bytes each once they are compressed."""
 
 MAX_MESSAGE_BYTES = 32 * 2**20
-"""Of anything: a result that is too large still reaches the service, and is refused for good with a reason."""
+"""Of anything: a result that is too large still reaches the service, and is rejected with a reason."""
 
 MAX_MESSAGE_BYTES_BY_METHOD: Mapping[str, int] = {"/hilnas.v1.AgentControl/PutResult": MAX_MESSAGE_BYTES}
 """Where it is not `MAX_CONTROL_BYTES`."""

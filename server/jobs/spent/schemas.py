@@ -15,7 +15,7 @@ class KindTimeResource(Resource):
     """Kind of the jobs: `train`, `evaluate`, `measure` and the others that jobs have."""
 
     num_jobs: int
-    """Number of jobs so far, whatever became of them."""
+    """Number of jobs so far, whatever their outcome."""
 
     busy_s: float
     """Seconds in which a worker or a device held one, summed over the jobs."""

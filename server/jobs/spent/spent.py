@@ -13,7 +13,7 @@ class KindTime:
     """What the jobs of one kind took. Jobs run side by side: sums may exceed the time that passed.
 
     Attributes:
-        num_jobs: jobs so far, whatever became of them.
+        num_jobs: jobs so far, whatever their outcome.
         busy_s: seconds in which a worker or a device held one, summed over all leases, those that failed included.
         queued_s: seconds in which one was ready or held back and nobody held it, summed over all jobs.
     """

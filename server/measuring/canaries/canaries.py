@@ -25,7 +25,7 @@ from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind
 from server.measuring.canaries.alarms import CanaryAlarms
-from server.measuring.canaries.canary import CanaryOrder, CanaryRecord
+from server.measuring.canaries.canary import CanaryRecord, IssuedCanary
 from server.measuring.canaries.judging import (
     MAJORITY,
     canary_complaint,
@@ -128,7 +128,7 @@ class Canaries:
         """Plan the canary for a job that was just leased to a device, and remember it: the result is held to it."""
         plan, lease = self.plan(device, job), job.lease
         if plan is not None and lease is not None:
-            order = CanaryOrder(
+            order = IssuedCanary(
                 lease_id=lease.lease_id,
                 artifact_sha256=plan.model.sha256,
                 baseline_us=plan.baseline_us,

@@ -7,7 +7,7 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CanaryOrder:
+class IssuedCanary:
     """The canary that a device was asked for with a lease: its result is held to it.
 
     Attributes:

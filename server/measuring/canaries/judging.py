@@ -11,7 +11,7 @@ from nas_engine.domain.measurement import CanaryReading, MeasurementProfile
 from server.core.database.transaction import Transaction
 from server.fleet.device import Device, DeviceState
 from server.fleet.store import DeviceStore
-from server.measuring.canaries.canary import CanaryOrder, CanaryRecord
+from server.measuring.canaries.canary import CanaryRecord, IssuedCanary
 from server.measuring.canaries.store import CanaryStore
 
 POOL_TOLERANCE = 0.03
@@ -40,7 +40,7 @@ class PoolVerdict:
 
 
 def canary_complaint(
-    order: CanaryOrder, before: CanaryReading | None, after: CanaryReading | None, profile: MeasurementProfile
+    order: IssuedCanary, before: CanaryReading | None, after: CanaryReading | None, profile: MeasurementProfile
 ) -> str:
     """Explain what is wrong with the canaries of a result; empty where nothing is.
 
@@ -72,7 +72,7 @@ def canary_complaint(
     return ""
 
 
-def with_ratio(reading: CanaryReading, order: CanaryOrder) -> CanaryReading:
+def with_ratio(reading: CanaryReading, order: IssuedCanary) -> CanaryReading:
     """The reading with its ratio to the baseline it was ordered with, whatever its agent made of it."""
     return replace(reading, ratio=None if order.baseline_us is None else reading.median_us / order.baseline_us)
 

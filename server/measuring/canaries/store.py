@@ -10,7 +10,7 @@ from server.core.database.statements import key_parameters
 from server.core.database.store import Store
 from server.core.database.types import Digest, Id, Timestamp, finite
 from server.core.paging import Page, PageRequest
-from server.measuring.canaries.canary import CanaryOrder, CanaryRecord
+from server.measuring.canaries.canary import CanaryRecord, IssuedCanary
 
 canaries = sa.Table(
     "canaries",
@@ -46,7 +46,7 @@ canary_orders = sa.Table(
 
 
 CANARIES = Rows(CanaryRecord, canaries)
-ORDERS = Rows(CanaryOrder, canary_orders)
+ORDERS = Rows(IssuedCanary, canary_orders)
 
 
 _UNDER = CANARIES.by(canaries.c.device_id, canaries.c.pool_key, canaries.c.artifact_sha256)
@@ -61,11 +61,11 @@ class CanaryStore(Store):
         """Store one canary run."""
         self._insert(CANARIES, canary)
 
-    def put_canary_order(self, order: CanaryOrder) -> None:
+    def put_canary_order(self, order: IssuedCanary) -> None:
         """Remember what a lease was asked for; the first stays."""
         self._insert_ignore(canary_orders, [ORDERS.row_of(order)])
 
-    def canary_order_of(self, lease_id: str) -> CanaryOrder | None:
+    def canary_order_of(self, lease_id: str) -> IssuedCanary | None:
         """What a lease was asked for; None where it was asked for no canary."""
         return self._find(ORDERS, canary_orders.c.lease_id, lease_id)
 

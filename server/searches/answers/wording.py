@@ -11,7 +11,7 @@ from nas_engine.domain.objective import Constraint
 from nas_engine.domain.uncertainty import Interval, quantity_text
 from server.candidates.states import SearchState
 from server.core.ids import short_id
-from server.measuring.measurement import kind_of
+from server.measuring.measurement import measurement_kind
 from server.searches.answers.answer import Answer, Beaten, Member
 from server.searches.answers.verdict import Verdict
 
@@ -145,7 +145,7 @@ def _described(answer: Answer, member: Member) -> str:
     hardware = answer.front.hardware
     if LATENCY_US in member.intervals and hardware is not None:
         device_class = hardware.key.identity.device_class
-        texts[-1] += f" ({kind_of(device_class).value} on {device_class.value})"
+        texts[-1] += f" ({measurement_kind(device_class).value} on {device_class.value})"
     return ", ".join(texts)
 
 

@@ -15,7 +15,7 @@ from nas_engine.settings.stopping import PlateauSettings
 from server.candidates.candidate import Candidate, Evaluation, counted_values
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
-from server.candidates.evaluations import expect, next_attempt, record_known
+from server.candidates.evaluations import next_attempt, record_awaited, record_known
 from server.candidates.lifecycle import advance, end_search, finish_candidate, set_search_state
 from server.candidates.payloads import SearchStepPayload
 from server.candidates.search import Search, SearchCheckpoint
@@ -34,7 +34,7 @@ from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind
-from server.measuring.measurement import MeasurementQuery, kind_of
+from server.measuring.measurement import MeasurementQuery, measurement_kind
 from server.measuring.orders import LatencyScheduler
 from server.measuring.store import MeasurementStore
 from server.searches.accuracy_orders import AccuracyScheduler
@@ -209,7 +209,7 @@ class SearchSteps:
             return finish_candidate(tx, search, candidate, CandidateState.COMPLETE)
         # Accuracy is ordered first: a latency that is reused at once must not complete the candidate without it.
         if TOP1 in awaited and shifting:
-            expect(tx, search, candidate, TOP1, 1, None)  # of a version that does not exist yet
+            record_awaited(tx, search, candidate, TOP1, 1, None)  # of a version that does not exist yet
         elif TOP1 in awaited:
             self._accuracy.order(tx, search, candidate)
         for metric in search.spec.evaluated_metrics():
@@ -277,7 +277,7 @@ def _measured(tx: Transaction, search: Search) -> tuple[Architecture, ...]:
     query = MeasurementQuery(
         hardware_key=search.hardware_key,
         space_id=search.spec.space.id,
-        kinds=(kind_of(profile.key.identity.device_class),),
+        kinds=(measurement_kind(profile.key.identity.device_class),),
     )
     found = (
         MeasurementStore(tx)

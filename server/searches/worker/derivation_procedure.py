@@ -111,7 +111,7 @@ class DerivationProcedure:
     def restore(self, state: JsonValue) -> None:
         self._networks.load_state(state)
 
-    def take_in(self, given: StepInput) -> None:
+    def apply(self, given: StepInput) -> None:
         """Learn what was measured, and take in the network that the last step had derived.
 
         Raises:

@@ -36,7 +36,7 @@ class EvaluatingProcedure:
     def restore(self, state: JsonValue) -> None:
         self._algorithm.load_state(state)
 
-    def take_in(self, given: StepInput) -> None:
+    def apply(self, given: StepInput) -> None:
         observe(self._algorithm, given)
         self._reference_point = given.search.progress.reference_point
         self._expected = given.expected_gains

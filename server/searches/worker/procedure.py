@@ -56,7 +56,7 @@ class Procedure(Protocol):
             SearchStateError: it is of another search, or damaged.
         """
 
-    def take_in(self, given: StepInput) -> None:
+    def apply(self, given: StepInput) -> None:
         """Learn what has become known since the last step, and what the work ended with that it ordered."""
 
     def propose(self, num_left: int) -> Proposal:

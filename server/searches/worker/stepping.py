@@ -57,7 +57,7 @@ class StepHandler:
         else:
             procedure.restore(document["algorithm"])
             checkpoint = StepCheckpoint.read(document)
-        procedure.take_in(given)
+        procedure.apply(given)
         checkpoint.shift_state = finished_shift(given) or checkpoint.shift_state
         outcome = self._outcome(given, procedure, checkpoint, report)
         if not stopped():

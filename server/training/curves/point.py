@@ -68,7 +68,7 @@ def thinned(values: Sequence[V], max_num: int) -> list[V]:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class LearningCurve:
     """A learning curve, or some points of it.
 
     Attributes:

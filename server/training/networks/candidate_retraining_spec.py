@@ -16,7 +16,7 @@ class CandidateRetrainingSpec(TrainingSettings, StandaloneSettings, ModelFiles):
     """How a candidate is trained stand-alone; space and architecture are its own."""
 
     name: Name | None = None
-    """For people; absent: named after the candidate."""
+    """Name of the network for people, shown in lists; absent: named after the candidate."""
 
     dataset: Identifier | None = None
     """Registered data set; absent: the search's, or else its supernet's."""
@@ -25,7 +25,7 @@ class CandidateRetrainingSpec(TrainingSettings, StandaloneSettings, ModelFiles):
     """Start from the weights of the search's supernet; off: from scratch."""
 
     labels: Labels = Field(default_factory=dict)
-    """For people and filters; `search` and `candidate` are added."""
+    """Labels of the network by name, for people and filters; `search` and `candidate` are added."""
 
 
 def parse_candidate_retraining_spec(document: object) -> CandidateRetrainingSpec:

@@ -48,7 +48,7 @@ def retrain_architecture(
         TrainingError: training diverges.
     """
     return retrain(
-        graph_of(space, architecture, Form.DEPLOYED),
+        architecture_graph(space, architecture, Form.DEPLOYED),
         dataset,
         spec,
         spec.strategy,
@@ -81,7 +81,7 @@ def retraining_report(found: Retrained, architecture: Architecture) -> dict[str,
 
 def deployable_onnx(found: Retrained, space: SearchSpace, architecture: Architecture, *, search: str = "") -> bytes:
     """The trained network as a board runs it; the file names the search that found it, where one did."""
-    deployed = graph_of(space, architecture, Form.DEPLOYED)
+    deployed = architecture_graph(space, architecture, Form.DEPLOYED)
     metadata = ModelMetadata(
         arch_id=architecture.arch_id,
         latency_key=latency_key(deployed, batch=1, dtype=Dtype.FP32),
@@ -105,12 +105,12 @@ def weights_to_inherit(
         return None
     architecture = space.parse(wanted.architecture)
     supernet = supernets.load(wanted.inherit_from)
-    graphs = [graph_of(space, architecture, form) for form in (Form.SUPERNET, Form.DEPLOYED)]
+    graphs = [architecture_graph(space, architecture, form) for form in (Form.SUPERNET, Form.DEPLOYED)]
     inherited = inherited_weights(graphs[0], graphs[1], supernet.weights.arrays())
     return {name: np.asarray(tensor, dtype=np.float32) for name, tensor in inherited.items()}
 
 
-def graph_of(space: SearchSpace, architecture: Architecture, form: Form) -> LayerGraph:
+def architecture_graph(space: SearchSpace, architecture: Architecture, form: Form) -> LayerGraph:
     """One form of an architecture.
 
     Raises:

@@ -33,7 +33,7 @@ from server.training.trainings import Trainings
 from server.training.worker.checkpoints import SAFETENSORS, CheckpointUploads, local_checkpoint
 from server.training.worker.order import TrainingOrder
 from server.training.worker.processes import perform_in_processes
-from server.training.worker.retraining import graph_of, weights_to_inherit
+from server.training.worker.retraining import architecture_graph, weights_to_inherit
 from server.training.worker.run import MODEL_FILE, WEIGHTS_FILE, RunEnd, TrainingRun, perform
 from server.training.worker.supernets import LoadedSupernets
 
@@ -140,7 +140,7 @@ class TrainHandler:
         architecture = run.space.parse(wanted.architecture)
         dtype = Dtype(wanted.rknn_dtype) if wanted.wants_rknn else Dtype.FP32
         onnx = self._resources.artifacts.put((run.folder / MODEL_FILE).read_bytes(), ONNX_MEDIA_TYPE)
-        key = latency_key(graph_of(run.space, architecture, Form.DEPLOYED), batch=1, dtype=dtype)
+        key = latency_key(architecture_graph(run.space, architecture, Form.DEPLOYED), batch=1, dtype=dtype)
         model = RetrainedModel(arch_id=architecture.arch_id, onnx_sha256=onnx.sha256, latency_key=key)
         statistics = {**end.statistics, "model_sha256": onnx.sha256}
         self._networks.finish_training(lease, weights, statistics, model)

@@ -106,7 +106,7 @@ class Place:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}")
 
     def lease(self) -> control_pb2.LeaseRef:
-        """A new lease of a measuring job, whatever became of it before."""
+        """A new lease of a measuring job, whatever its last outcome."""
         with self.world.process.engine.connect().execution_options(hilnas_write=True) as connection, connection.begin():
             for statement in (
                 "UPDATE devices SET state = 'active', num_failures_in_a_row = 0, instance_epoch = 0",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Posterior
-from nas_engine.cost.encodings import Encoding, GenotypeFeatures, distinct_encodings
+from nas_engine.cost.encodings import FeatureEncoding, GenotypeFeatures, distinct_encodings
 from nas_engine.cost.model_choice import ModelChoice, PredictorModel
 from nas_engine.cost.predictor import MetricPredictor
 from nas_engine.cost.rank_correlation import kendall_tau
@@ -97,7 +97,7 @@ def test_scales_are_chosen_by_metric_and_span_and_undo_themselves() -> None:
 
 
 def test_the_posterior_is_at_a_maximum_where_the_optimiser_stops() -> None:
-    computed = GenotypeFeatures(GENES, Encoding.CHOICES)
+    computed = GenotypeFeatures(GENES, FeatureEncoding.CHOICES)
     kernel, known = ChoiceKernel(computed.blocks, interactions=True), computed.of(sample(60, 11))
     targets = (additive(sample(60, 11)) - 1500.0) / 300.0
     posterior = Posterior(kernel, known, targets, np.zeros(60))
@@ -130,17 +130,17 @@ def test_bad_outliers_are_drawn_together_and_come_back_unchanged() -> None:
 
 def test_a_cell_is_known_by_its_edges_and_helps_where_an_operator_breaks_paths() -> None:
     edges = tuple(Gene(f"edge{i}", ("none", "skip", "conv"), "cell") for i in range(6))
-    assert Encoding.CELL in distinct_encodings(edges)
-    assert Encoding.CELL not in distinct_encodings(GENES)
+    assert FeatureEncoding.CELL in distinct_encodings(edges)
+    assert FeatureEncoding.CELL not in distinct_encodings(GENES)
 
     def accuracy(cells: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        used = GenotypeFeatures(edges, Encoding.CELL).effective(cells)
+        used = GenotypeFeatures(edges, FeatureEncoding.CELL).effective(cells)
         return np.where((used == 0).all(axis=1), 0.1, 0.8 + 0.02 * (used == 2).sum(axis=1))
 
     known, unseen = (np.random.default_rng(seed).integers(3, size=(num, 6)) for seed, num in ((1, 80), (2, 200)))
     predictor = MetricPredictor(edges, TOP1)
     predictor.fit(known.tolist(), accuracy(known).tolist())
-    assert predictor.choice.encoding is Encoding.CELL
+    assert predictor.choice.encoding is FeatureEncoding.CELL
     assert np.abs(predictor.predict(unseen.tolist()).mean - accuracy(unseen)).mean() < 0.02
 
 
@@ -156,7 +156,7 @@ def test_trees_learn_conditions_and_come_back_from_their_state(family: Family) -
 
     known, unseen = sample(200, 20), sample(200, 21)
     predictor = MetricPredictor(GENES, LATENCY_US)
-    choice = ModelChoice(family, Encoding.CHOICES, (), 200, 0.2, 1.0)
+    choice = ModelChoice(family, FeatureEncoding.CHOICES, (), 200, 0.2, 1.0)
     predictor.fit(known.tolist(), stepped(known).tolist(), choice=choice)
     predicted = predictor.predict(unseen.tolist())
     assert np.abs(predicted.mean - stepped(unseen)).mean() < 0.15 * stepped(unseen).std()
@@ -193,18 +193,18 @@ def test_intervals_of_models_that_still_learn_fast_do_not_hold_too_often() -> No
 
 def test_operators_are_alike_by_the_words_and_the_numbers_in_their_names() -> None:
     genes = tuple(Gene(f"layer{i}", ("k3_e3", "k3_e6", "k5_e6", "skip"), f"stage{i // 3}") for i in range(6))
-    features = GenotypeFeatures(genes, Encoding.OPERATORS)
+    features = GenotypeFeatures(genes, FeatureEncoding.OPERATORS)
     k3_e3, k3_e6, k5_e6, skip = (features.of(np.full((1, 6), choice)).counts[0] for choice in range(4))
     assert k3_e6 @ k3_e3 > k5_e6 @ k3_e3 > skip @ k3_e3 == pytest.approx(0.0, abs=1e-6)
     assert k3_e6 @ k5_e6 > k3_e3 @ k5_e6
-    plain = GenotypeFeatures(genes, Encoding.CHOICES)
+    plain = GenotypeFeatures(genes, FeatureEncoding.CHOICES)
     apart = [plain.of(np.full((1, 6), choice)).counts[0] for choice in range(2)]
     assert apart[0] @ apart[1] == 0.0
 
 
 def test_an_operator_measured_in_a_stage_tells_most_of_that_stage() -> None:
     genes = tuple(Gene(f"layer{i}", ("k3", "k5", "skip"), f"stage{i // 3}") for i in range(6))
-    features = GenotypeFeatures(genes, Encoding.OPERATORS)
+    features = GenotypeFeatures(genes, FeatureEncoding.OPERATORS)
 
     def used_at(layer: int) -> np.ndarray:  # type: ignore[type-arg]
         """What using k5 in one layer changes."""

@@ -18,7 +18,7 @@ from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import TrainResult, train
-from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.paths import decoded_graph
 from nas_engine.training.strategies.shifting import SupernetShifter
 from nas_engine.training.strategies.uniform import UniformStrategy
 from tests.support.samples.datasets import striped_dataset
@@ -43,7 +43,7 @@ def _train(precision: Precision, checkpoint: Path | None = None, num_steps: int 
 
 
 def test_forward_passes_agree_with_the_cpu() -> None:
-    graph, weights = graph_of(SPACE, (1, 3), Form.SUPERNET), tiny_weights(SPACE)
+    graph, weights = decoded_graph(SPACE, (1, 3), Form.SUPERNET), tiny_weights(SPACE)
     x = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     device = torch.device("cuda")
     on_gpu = forward(x.to(device), graph, weights=weights.to(device, channels_last=True))
@@ -74,14 +74,14 @@ def test_kornia_augmentation_evaluation_and_shifting_run_on_the_gpu() -> None:
         result.weights, colour, ShiftingSettings(images_per_candidate=16, batch_size=16), device, seed=0
     )
     shifter.begin_generation(1)
-    shifter.visit(graph_of(space, (0, 1), Form.SUPERNET))
+    shifter.visit(decoded_graph(space, (0, 1), Form.SUPERNET))
     assert shifter.end_generation() == 1
 
 
 def test_blocks_that_are_computed_again_give_the_same_gradients_and_keep_less() -> None:
     device = torch.device("cuda")
     space = create_space("spos", {"input_size": 64})
-    graph = graph_of(space, tuple(1 for _ in space.genes), Form.SUPERNET)
+    graph = decoded_graph(space, tuple(1 for _ in space.genes), Form.SUPERNET)
     made = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
     x_NCHW = torch.randn(16, 3, 64, 64, generator=torch.Generator().manual_seed(1)).to(device)
 

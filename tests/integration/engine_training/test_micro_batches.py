@@ -25,7 +25,7 @@ from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.loop import train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.losses import smoothed_cross_entropy
-from nas_engine.training.strategies.paths import extreme_genotypes, graph_of, make_sampler, uniform_sampler
+from nas_engine.training.strategies.paths import decoded_graph, extreme_genotypes, make_sampler, uniform_sampler
 from nas_engine.training.strategies.sandwich import SandwichStrategy, students_loss
 from nas_engine.training.strategies.strategy import ImageBatch, StepContext, TrainingStrategy
 from nas_engine.training.strategies.uniform import UniformStrategy
@@ -89,7 +89,7 @@ def test_single_paths() -> None:
 
     def losses() -> list[torch.Tensor]:
         rng, sampler = Randomness(0).numpy(Stream.ARCHITECTURE, 0), make_sampler(space, settings)
-        graphs = [graph_of(space, sampler(rng).genotype, Form.SUPERNET) for _ in range(2)]
+        graphs = [decoded_graph(space, sampler(rng).genotype, Form.SUPERNET) for _ in range(2)]
         logits = [grouped(graph, whole, batch) for graph in graphs]
         return [F.cross_entropy(one_NK, batch.labels_N, label_smoothing=0.1) / 2 for one_NK in logits]
 
@@ -133,7 +133,7 @@ def test_the_sandwich_rule() -> None:
 
 
 def logits(space: SearchSpace, genotype: Genotype, weights: WeightStore, batch: ImageBatch) -> torch.Tensor:
-    return grouped(graph_of(space, genotype, Form.SUPERNET), weights, batch)
+    return grouped(decoded_graph(space, genotype, Form.SUPERNET), weights, batch)
 
 
 def test_a_whole_batch_as_one_micro_batch_changes_nothing() -> None:

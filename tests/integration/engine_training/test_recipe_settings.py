@@ -34,7 +34,7 @@ from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import Hooks
 from nas_engine.training.optimization import learning_rate_at
 from nas_engine.training.randomness import Randomness
-from nas_engine.training.strategies.paths import PUBLISHED_EDGES, graph_of, make_sampler
+from nas_engine.training.strategies.paths import PUBLISHED_EDGES, decoded_graph, make_sampler
 from nas_engine.training.strategies.retrain import retrain
 from nas_engine.training.strategies.shifting import SupernetShifter
 from tests.integration.engine_training.test_differentiable_search import DATA, MBV2, SEARCH
@@ -203,7 +203,7 @@ def _shifted_loss(trained_as: TrainingSpec | None, rate: float, **changes: Any) 
     settings = ShiftingSettings.model_validate({"images_per_candidate": 32, "batch_size": 16, **changes})
     shifter = SupernetShifter(tiny_weights(space), GREY, settings, CPU, seed=0, trained_as=trained_as)
     shifter.begin_generation(1)
-    return shifter.visit(graph_of(space, (0, 1), Form.SUPERNET))
+    return shifter.visit(decoded_graph(space, (0, 1), Form.SUPERNET))
 
 
 def test_shifting_drops_and_augments_as_the_training_of_the_supernet_did() -> None:

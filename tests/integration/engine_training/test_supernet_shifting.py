@@ -16,7 +16,7 @@ from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
 from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.execute import forward
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.paths import decoded_graph
 from nas_engine.training.strategies.shifting import (
     SupernetShifter,
     fresh_head,
@@ -32,7 +32,7 @@ IMMEDIATE = changed(ACCUMULATE, mode=ShiftingMode.IMMEDIATE, steps_per_candidate
 
 
 def _graph(*genotype: int) -> LayerGraph:
-    return graph_of(SPACE, genotype, Form.SUPERNET)
+    return decoded_graph(SPACE, genotype, Form.SUPERNET)
 
 
 def _shifter(config: ShiftingSettings, seed: int = 0) -> SupernetShifter:
@@ -192,7 +192,7 @@ def test_a_supernet_moves_to_other_classes_with_a_new_head_and_nothing_else_new(
     assert moved["head.linear.weight"].shape == (5, 16)
     assert moved["head.linear.weight"].std().item() == pytest.approx(0.01, rel=0.3)
     assert all(torch.equal(moved[name], old[name]) for name in old if name != "head.linear.weight")
-    graph = graph_of(space, (0, 1), Form.SUPERNET)
+    graph = decoded_graph(space, (0, 1), Form.SUPERNET)
     x, labels = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(4)
     torch.autograd.backward(F.cross_entropy(forward(x, graph, weights=moved), labels))
     wider = create_space("spos", parameters | {"tail_channels": 24})

@@ -29,7 +29,7 @@ from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.loop import Hooks, Progress, StopReason, TrainResult, train
 from nas_engine.training.optimization import learning_rate_at
 from nas_engine.training.randomness import Randomness, Stream
-from nas_engine.training.strategies.paths import graph_of, uniform_sampler
+from nas_engine.training.strategies.paths import decoded_graph, uniform_sampler
 from nas_engine.training.strategies.strategy import ImageBatch, Stateless, StepContext, StepOutcome
 from nas_engine.training.strategies.uniform import UniformStrategy
 from tests.support.reference import vectors
@@ -97,7 +97,7 @@ def test_a_supernet_learns_and_every_path_of_it_works() -> None:
     space, batch = tiny_space(), striped_dataset().validation
     x = torch.from_numpy(batch.load(torch.arange(len(batch)).numpy())).permute(0, 3, 1, 2).float()
     for choice in range(4):
-        graph = graph_of(space, (choice, choice), Form.SUPERNET)
+        graph = decoded_graph(space, (choice, choice), Form.SUPERNET)
         logits = forward((x - x.mean()) / x.std(), graph, weights=result.weights)
         assert (logits.argmax(1) == torch.from_numpy(batch.labels)).float().mean() > 0.55  # chance is a third
 
@@ -122,8 +122,8 @@ def test_paths_that_are_not_sampled_see_neither_momentum_nor_weight_decay() -> N
     later = train(
         UniformStrategy(space, UniformSettings(), label_smoothing=0.1), before, striped_dataset(), config, device=CPU
     ).weights
-    only_first = set(graph_of(space, drawn[0], Form.SUPERNET).weights) - set(
-        graph_of(space, drawn[1], Form.SUPERNET).weights
+    only_first = set(decoded_graph(space, drawn[0], Form.SUPERNET).weights) - set(
+        decoded_graph(space, drawn[1], Form.SUPERNET).weights
     )
     assert only_first
     assert all(torch.equal(after[name], later[name]) for name in only_first)

@@ -32,7 +32,7 @@ from nas_engine.training.loop import Hooks, StopReason, train
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.fair import FairStrategy
 from nas_engine.training.strategies.losses import AdaptiveAlpha
-from nas_engine.training.strategies.paths import extreme_genotypes, graph_of, uniform_sampler
+from nas_engine.training.strategies.paths import decoded_graph, extreme_genotypes, uniform_sampler
 from nas_engine.training.strategies.retrain import retrain, with_dropout
 from nas_engine.training.strategies.sandwich import SandwichStrategy
 from nas_engine.training.strategies.strategy import ImageBatch, StepContext, TrainingStrategy
@@ -106,7 +106,7 @@ class TestFair:
         alone = tiny_weights(space)
         total = sum(
             F.cross_entropy(
-                forward(batch.images_NCHW, graph_of(space, path, Form.SUPERNET), weights=alone), batch.labels_N
+                forward(batch.images_NCHW, decoded_graph(space, path, Form.SUPERNET), weights=alone), batch.labels_N
             )
             for path in paths
         )
@@ -137,13 +137,13 @@ class TestSandwich:
         rng = Randomness(0).numpy(Stream.ARCHITECTURE, 0)
         middle = uniform_sampler(space)(rng).genotype
         teacher = forward(
-            batch.images_NCHW, graph_of(space, largest, Form.SUPERNET), weights=alone, training=True,
+            batch.images_NCHW, decoded_graph(space, largest, Form.SUPERNET), weights=alone, training=True,
             rng=_context(alone).dropout_rng(),
         )  # fmt: skip
         loss = F.cross_entropy(teacher, batch.labels_N, label_smoothing=0.1)
         assert outcome.loss.item() == pytest.approx(loss.item(), rel=1e-5)
         for genotype in (middle, smallest):
-            graph = graph_of(space, genotype, Form.SUPERNET)
+            graph = decoded_graph(space, genotype, Form.SUPERNET)
             x = batch.images_NCHW
             if graph.input_shape[1] != 24:
                 x = F.interpolate(x, size=graph.input_shape[1:], mode="bicubic")
@@ -172,7 +172,7 @@ class TestSandwich:
 class TestRetrain:
     def test_from_scratch_with_test_accuracy_and_a_module_that_has_it(self) -> None:
         space, dataset = tiny_space(), striped_dataset()
-        graph = graph_of(space, (0, 1), Form.DEPLOYED)
+        graph = decoded_graph(space, (0, 1), Form.DEPLOYED)
         config = changed(tiny_config(60), optimizer=ADAM, augmentation=AugmentationName.NONE)
         settings = StandaloneSettings(dropout=0.1, num_calibration_batches=6)
         found = retrain(graph, dataset, config, settings, device=CPU)
@@ -188,7 +188,7 @@ class TestRetrain:
     def test_from_inherited_weights_it_starts_as_the_supernets_path(self) -> None:
         space, dataset = tiny_space(), striped_dataset()
         weights = tiny_weights(space)
-        supernet, deployed = (graph_of(space, (2, 3), form) for form in (Form.SUPERNET, Form.DEPLOYED))
+        supernet, deployed = (decoded_graph(space, (2, 3), form) for form in (Form.SUPERNET, Form.DEPLOYED))
         inherited = inherited_weights(supernet, deployed, weights.arrays())
         asked = Hooks(cancelled=lambda: True)
         found = retrain(
@@ -202,7 +202,7 @@ class TestRetrain:
         assert torch.allclose(forward(x, deployed, weights=found.weights), path, atol=1e-5)
 
     def test_inherited_weights_must_be_complete(self) -> None:
-        graph = graph_of(tiny_space(), (0, 0), Form.DEPLOYED)
+        graph = decoded_graph(tiny_space(), (0, 0), Form.DEPLOYED)
         with pytest.raises(WeightsError, match="inherited weights lack"):
             retrain(graph, striped_dataset(), tiny_config(), StandaloneSettings(), device=CPU, inherited={})
 
@@ -253,7 +253,7 @@ def test_other_spaces_train_and_their_subnets_can_be_calibrated(space: SearchSpa
     dataset = striped_dataset(90, size=size)
     weights = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
     result = train(strategy, weights, dataset, changed(tiny_config(3), augmentation=AugmentationName.NONE), device=CPU)
-    graph = graph_of(space, (0,) * len(space.genes), Form.SUPERNET)
+    graph = decoded_graph(space, (0,) * len(space.genes), Form.SUPERNET)
     x = torch.randn(8, 1, *graph.input_shape[1:], generator=torch.Generator().manual_seed(1))
     assert calibrate(graph, result.weights, [x])
     assert all(bool(torch.isfinite(tensor).all()) for tensor in result.weights.values())

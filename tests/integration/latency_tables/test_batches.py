@@ -61,7 +61,7 @@ def steered(client: httpx.Client, path: str, verb: str) -> Any:
 
 
 def keep(world: World) -> None:
-    world.process.provided.get(BatchKeeper).go_on()
+    world.process.provided.get(BatchKeeper).advance_all()
 
 
 def unfinished(world: World) -> int:

@@ -18,7 +18,7 @@ from nas_engine.settings.evaluation import CalibrationMode
 from nas_engine.training.data.augmentation import NO_AUGMENTATION
 from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.randomness import Randomness
-from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.paths import decoded_graph
 from server.candidates.candidate import CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -94,7 +94,7 @@ def _evaluated(name: str, timeout_s: float = 60.0) -> tuple[float, float | None]
     return evaluate_metric(
         metric_named(name),
         None,
-        graph_of(space, (1, 3), Form.SUPERNET),
+        decoded_graph(space, (1, 3), Form.SUPERNET),
         tiny_weights(space),
         calibration_NCHW=CalibrationBatches(stream, 1),
         held_out=PlainBatches(dataset.validation, dataset.normalisation, batch_size=16, device=cpu),

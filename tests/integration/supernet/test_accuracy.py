@@ -17,7 +17,7 @@ from nas_engine.supernet.subnet import extract
 from nas_engine.training.data.augmentation import NO_AUGMENTATION, Augmentation
 from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.randomness import Randomness
-from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.paths import decoded_graph
 from nas_engine.training.strategies.strategy import ImageBatch
 from tests.support.samples.datasets import striped_dataset
 from tests.support.samples.training_run import tiny_space, tiny_weights
@@ -38,12 +38,12 @@ def test_accuracy_is_what_the_extracted_subnet_gets_image_by_image() -> None:
     space = tiny_space()
     weights = tiny_weights(space)
     found = evaluate(
-        graph_of(space, (1, 3), Form.SUPERNET),
+        decoded_graph(space, (1, 3), Form.SUPERNET),
         weights,
         calibration_NCHW=CalibrationBatches(_stream(), 3),
         held_out=_held_out(),
     )
-    module = extract(graph_of(space, (1, 3), Form.DEPLOYED), weights, found.statistics)
+    module = extract(decoded_graph(space, (1, 3), Form.DEPLOYED), weights, found.statistics)
     right = []
     with torch.no_grad():
         for batch in _held_out(1):
@@ -57,7 +57,7 @@ def test_accuracy_is_what_the_extracted_subnet_gets_image_by_image() -> None:
 
 def test_accuracy_does_not_depend_on_the_batch_size_of_the_held_out_images() -> None:
     space = tiny_space()
-    weights, graph = tiny_weights(space), graph_of(space, (0, 2), Form.SUPERNET)
+    weights, graph = tiny_weights(space), decoded_graph(space, (0, 2), Form.SUPERNET)
     calibration = CalibrationBatches(_stream(), 2)
     one, other = (evaluate(graph, weights, calibration_NCHW=calibration, held_out=_held_out(size)) for size in (5, 24))
     assert one.accuracy == other.accuracy
@@ -66,7 +66,7 @@ def test_accuracy_does_not_depend_on_the_batch_size_of_the_held_out_images() -> 
 
 def test_the_two_calibrations_differ_as_their_definitions_say() -> None:
     space = tiny_space()
-    weights, graph = tiny_weights(space), graph_of(space, (0, 2), Form.SUPERNET)
+    weights, graph = tiny_weights(space), decoded_graph(space, (0, 2), Form.SUPERNET)
     calibration = CalibrationBatches(_stream(), 2)
     cumulative, exponential = (
         evaluate(graph, weights, calibration_NCHW=calibration, held_out=_held_out(), mode=mode).statistics["stem.bn"]
@@ -87,7 +87,7 @@ def test_counts_and_their_standard_error() -> None:
 
 def test_logits_that_are_not_finite_are_refused() -> None:
     space = tiny_space()
-    weights, graph = tiny_weights(space), graph_of(space, (0, 0), Form.SUPERNET)
+    weights, graph = tiny_weights(space), decoded_graph(space, (0, 0), Form.SUPERNET)
     with torch.no_grad():
         weights["head.linear.weight"].fill_(float("inf"))
     with pytest.raises(WeightsError, match="not finite"):
@@ -96,7 +96,7 @@ def test_logits_that_are_not_finite_are_refused() -> None:
 
 def test_images_are_resized_to_the_resolution_of_the_graph() -> None:
     space = tiny_space()
-    weights, graph = tiny_weights(space), graph_of(space, (0, 0), Form.SUPERNET)
+    weights, graph = tiny_weights(space), decoded_graph(space, (0, 0), Form.SUPERNET)
 
     def larger() -> Iterator[ImageBatch]:
         for batch in _held_out():

@@ -17,7 +17,7 @@ from nas_engine.training.strategies.paths import (
     PUBLISHED_EDGES,
     MacsCounter,
     binned_sampler,
-    graph_of,
+    decoded_graph,
     make_sampler,
 )
 
@@ -40,7 +40,7 @@ def test_macs_are_counted_exactly_by_the_table() -> None:
     assert counter.is_additive
     for _ in range(30):
         genotype = tuple(int(v) for v in rng.integers(0, 4, 4))
-        assert counter.macs(genotype) == complexity(graph_of(SMALL, genotype, Form.DEPLOYED)).macs
+        assert counter.macs(genotype) == complexity(decoded_graph(SMALL, genotype, Form.DEPLOYED)).macs
 
 
 def test_small_spaces_are_binned_by_quantiles_which_are_drawn_equally_often() -> None:

@@ -19,7 +19,7 @@ from nas_engine.supernet.execute import BATCH, Norm, Running, forward
 from nas_engine.supernet.norm_statistics import RunningStatistics
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.loop import train
-from nas_engine.training.strategies.paths import graph_of
+from nas_engine.training.strategies.paths import decoded_graph
 from nas_engine.training.strategies.uniform import UniformStrategy
 from tests.integration.engine_training.test_differentiable_search import MBV2
 from tests.support.samples.datasets import striped_dataset
@@ -54,7 +54,7 @@ def all_blocks(graph: LayerGraph) -> set[str]:
 def test_gradients_are_the_same_dropout_and_all(space_id: str, parameters: dict[str, JsonValue]) -> None:
     space = create_space(space_id, parameters)
     weights = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
-    graph = graph_of(space, space.canonical(sample_genotype(space.genes, np.random.default_rng(1))), Form.SUPERNET)
+    graph = decoded_graph(space, space.canonical(sample_genotype(space.genes, np.random.default_rng(1))), Form.SUPERNET)
     wanted = gradients(graph, weights, BATCH, ())
     found = gradients(graph, weights, BATCH, all_blocks(graph))
     assert found.keys() == wanted.keys()
@@ -65,7 +65,7 @@ def test_gradients_are_the_same_dropout_and_all(space_id: str, parameters: dict[
 def test_running_statistics_move_once() -> None:
     space = tiny_space()
     weights = tiny_weights(space)
-    graph = graph_of(space, sample_genotype(space.genes, np.random.default_rng(1)), Form.SUPERNET)
+    graph = decoded_graph(space, sample_genotype(space.genes, np.random.default_rng(1)), Form.SUPERNET)
 
     def moved(recomputed: Collection[str]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         running = RunningStatistics(

@@ -31,7 +31,7 @@ class CutWire:
         self._whole.set()
 
     def strand(self) -> None:
-        """Leave the connections there are half-open for good; new ones work. As when a router forgets its table."""
+        """Leave the connections there are half-open permanently; new ones work. As when a router forgets its table."""
         self._whole.clear()
         self._stranded.append(self._whole)
         self._whole = threading.Event()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nas_engine.cost.choice_kernel import Covariance
-from nas_engine.cost.encodings import Encoding
+from nas_engine.cost.encodings import FeatureEncoding
 from nas_engine.cost.regressors import GaussianProcess
 from nas_engine.domain.search_space import Gene
 
@@ -17,9 +17,12 @@ CELL = tuple(Gene(f"edge{i}", ("none", "skip", "conv"), "cell") for i in range(6
 @pytest.mark.parametrize("interactions", [True, False])
 @pytest.mark.parametrize(
     ("genes", "encoding"),
-    [*((STAGES, e) for e in (Encoding.CHOICES, Encoding.ORDERED, Encoding.OPERATORS)), (CELL, Encoding.CELL)],
+    [
+        *((STAGES, e) for e in (FeatureEncoding.CHOICES, FeatureEncoding.ORDERED, FeatureEncoding.OPERATORS)),
+        (CELL, FeatureEncoding.CELL),
+    ],
 )
-def test_it_agrees_with_the_covariances(genes: tuple[Gene, ...], encoding: Encoding, interactions: bool) -> None:
+def test_it_agrees_with_the_covariances(genes: tuple[Gene, ...], encoding: FeatureEncoding, interactions: bool) -> None:
     rng = np.random.default_rng(1)
     choices = [gene.num_choices for gene in genes]
     process = GaussianProcess(genes, encoding, interactions=interactions)
@@ -33,7 +36,7 @@ def test_it_agrees_with_the_covariances(genes: tuple[Gene, ...], encoding: Encod
 
 
 def test_it_follows_a_new_fit() -> None:
-    process = GaussianProcess(STAGES, Encoding.CHOICES)
+    process = GaussianProcess(STAGES, FeatureEncoding.CHOICES)
     rng = np.random.default_rng(2)
     genotypes = rng.integers([gene.num_choices for gene in STAGES], size=(20, len(STAGES)))
     for sign in (1.0, -1.0):
