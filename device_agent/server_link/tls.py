@@ -18,7 +18,13 @@ from hilnas.proxies import Proxy
 
 _TIMEOUT_S = 3.0
 _TWICE_PAUSE_S = 0.5
-_NOT_YET_VALID, _EXPIRED, _HOST_MISMATCH, _ADDRESS_MISMATCH = 9, 10, 62, 64  # X509_V_ERR_* of OpenSSL
+_NOT_YET_VALID, _EXPIRED, _WRONG_PURPOSE, _HOST_MISMATCH, _ADDRESS_MISMATCH = (
+    9,
+    10,
+    26,
+    62,
+    64,
+)  # X509_V_ERR_* of OpenSSL
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # RFC 9113, 3.4: with empty SETTINGS
 
 
@@ -120,7 +126,19 @@ def _refused_client(settings: LinkSettings) -> TlsFault:
             f"{settings.server} asks for a client certificate: give --cert and --key, signed by the authority of the "
             "server's --grpc-client-ca"
         )
-    if _dates_of_own_certificate(settings) == _EXPIRED:
+    verdict = _verdict_on_own_certificate(settings)
+    if verdict == _NOT_YET_VALID:
+        return TlsFault(
+            f"the client certificate {path} is not valid yet by this device's clock "
+            f"({time.strftime('%Y-%m-%d %H:%M')}): set the clock",
+            lasting=False,
+        )
+    if verdict == _WRONG_PURPOSE:
+        return TlsFault(
+            f"the certificate {path} is not for clients: give --cert and --key one that is "
+            "(hilnas certs FOLDER --host HOST --client NAME)"
+        )
+    if verdict == _EXPIRED:
         return TlsFault(
             f"the client certificate {path} has expired: make a new one (hilnas certs FOLDER --host HOST --client NAME)"
         )
@@ -183,23 +201,24 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _dates_of_own_certificate(settings: LinkSettings) -> int:
-    """Look at a certificate's dates alone: a handshake in memory with one who trusts just this certificate.
+def _verdict_on_own_certificate(settings: LinkSettings) -> int:
+    """Look at a client certificate's dates and purpose alone: a handshake in memory with a server that trusts just it.
 
     Returns:
-        The code of OpenSSL's verification, 0 where the dates are right.
+        The code of OpenSSL's verification, 0 where both are right.
     """
     assert settings.certificate_path is not None
-    judge, owner = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    judge.check_hostname = False
+    owner, judge = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    owner.check_hostname, owner.verify_mode, judge.verify_mode = False, ssl.CERT_NONE, ssl.CERT_REQUIRED
     judge.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     judge.load_verify_locations(settings.certificate_path)
-    owner.load_cert_chain(settings.certificate_path, settings.key_path)
+    for context in (owner, judge):  # the judge must show some certificate as well, and is believed
+        context.load_cert_chain(settings.certificate_path, settings.key_path)
     to_owner, to_judge = ssl.MemoryBIO(), ssl.MemoryBIO()
-    asks = judge.wrap_bio(to_judge, to_owner)
-    shows = owner.wrap_bio(to_owner, to_judge, server_side=True)
+    shows = owner.wrap_bio(to_owner, to_judge)
+    asks = judge.wrap_bio(to_judge, to_owner, server_side=True)
     try:
-        for end in (asks, shows, asks):  # hello, certificate, verdict
+        for end in (shows, asks, shows, asks):  # hello, request, certificate, verdict
             with contextlib.suppress(ssl.SSLWantReadError):
                 end.do_handshake()
     except ssl.SSLCertVerificationError as error:

@@ -30,10 +30,13 @@ def parse_json(text: str | bytes) -> JsonValue:
 
     Raises:
         ValueError: it is no JSON, or holds what cannot be stored: a number that is not finite, an integer of more than
-            64 bits, the character U+0000, half of a surrogate pair, or more than `MAX_DEPTH` levels.
+            64 bits, the character U+0000, half of a surrogate pair, a name twice in one object (RFC 8259, section 4:
+            readers disagree on which one counts), or more than `MAX_DEPTH` levels.
     """
     try:
-        document = json.loads(text, parse_constant=_not_finite, parse_int=_integer, parse_float=_finite)
+        document = json.loads(
+            text, parse_constant=_not_finite, parse_int=_integer, parse_float=_finite, object_pairs_hook=_object
+        )
     except RecursionError as error:
         raise ValueError(f"more than {MAX_DEPTH} levels of lists and objects") from error
     check_json(document)
@@ -70,6 +73,17 @@ def _check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"half of a surrogate pair at character {error.start}, which is no text") from error
+
+
+def _object(members: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(members)
+    if len(document) != len(members):
+        seen: set[str] = set()
+        for name, _ in members:
+            if name in seen:
+                raise ValueError(f"an object names {name[:40]!r} twice: give each name once")
+            seen.add(name)
+    return document
 
 
 def _not_finite(constant: str) -> float:

@@ -95,7 +95,8 @@ class ArtifactScrubs:
         if not self._every or self._runs_somewhere():
             return
         report = self.report()
-        if report.started_at is None or datetime.now(UTC) - report.started_at >= self._every:
+        # One of the future was begun before the clock was set back: it says nothing about now.
+        if report.started_at is None or not timedelta(0) <= datetime.now(UTC) - report.started_at < self._every:
             try:
                 self.start()
             except ConflictError:  # another server was faster

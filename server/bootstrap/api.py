@@ -50,6 +50,7 @@ from server.bootstrap.owners import all_orders, all_owners
 from server.bootstrap.references import all_references
 from server.bootstrap.schema import current_revision, head_revision, open_database
 from server.bootstrap.secret_files import PendingSecret, secret_key, signing_key
+from server.bootstrap.served_certificates import ServedCertificates
 from server.bootstrap.settings import Settings
 from server.classifying.queries import Classifications
 from server.core.database.transaction import UnitOfWork
@@ -256,16 +257,18 @@ def run(settings: Settings) -> None:
     raise_file_limit()
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(settings.http_host, settings.http_port))
+        tls, certificates = None, None
+        if settings.grpc_cert is not None and settings.grpc_key is not None:
+            tls = TlsFiles(certificate=settings.grpc_cert, key=settings.grpc_key, client_ca=settings.grpc_client_ca)
+            certificates = ServedCertificates.of(tls)
+            certificates.say()
         process = build(settings)
         stack.callback(process.engine.dispose)
         _make_first_tokens(process.get(Tokens), settings)
         process.wakeups.start()
         stack.callback(process.wakeups.close)
-        process.housekeeping.start()
+        process.housekeeping.start(certificates)
         stack.callback(process.housekeeping.stop)
-        tls = None
-        if settings.grpc_cert is not None and settings.grpc_key is not None:
-            tls = TlsFiles(certificate=settings.grpc_cert, key=settings.grpc_key, client_ca=settings.grpc_client_ca)
         rpc = start_rpc_server(process.agents, _address(settings.grpc_host, settings.grpc_port), tls=tls)
         stack.callback(rpc.stop, settings.shutdown_s)
         _announce(stack, settings, listener, rpc, process.get(EvidenceBundles).key.fingerprint)

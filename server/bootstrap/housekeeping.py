@@ -11,6 +11,7 @@ import structlog
 from server.access.quotas import Quotas
 from server.access.sessions import Sessions
 from server.artifacts.scrub import ArtifactScrubs
+from server.bootstrap.served_certificates import ServedCertificates
 from server.core.events import Events
 from server.core.idempotency import Idempotency
 from server.jobs.dispatch import Dispatch
@@ -41,11 +42,17 @@ class Housekeeping:
         self._idempotency = idempotency
         self._batches = batches
         self._scrubs = scrubs
+        self._certificates: ServedCertificates | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
-    def start(self) -> None:
-        """Look first for what an earlier process left behind, then go on in the background."""
+    def start(self, certificates: ServedCertificates | None = None) -> None:
+        """Look first for what an earlier process left behind, then go on in the background.
+
+        Args:
+            certificates: what agents are served with, whose dates are looked at too; None without TLS.
+        """
+        self._certificates = certificates
         report = self._dispatch.reconcile()
         if report.num_requeued or report.num_failed or report.num_advanced:
             _log.info("took up work of an earlier process", report=str(report))
@@ -68,6 +75,8 @@ class Housekeeping:
                 self._batches.advance_all()
                 if time.monotonic() >= next_prune_s:
                     next_prune_s = time.monotonic() + PRUNE_EVERY_S
+                    if self._certificates is not None:
+                        self._certificates.say()
                     self._events.prune(KEEP_EVENTS)
                     self._idempotency.prune()
                     self._sessions.prune()

@@ -224,9 +224,10 @@ def _refuse_broken_references(connection: sa.Connection) -> None:
 
 
 def current_revision(engine: sa.Engine) -> str | None:
-    """The revision the database is at; None before the first migration."""
+    """The revision the database is at, all of them where somebody wrote several; None before the first migration."""
     with engine.connect() as connection:
-        return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+        heads = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_heads()
+    return " and ".join(sorted(map(str, heads))) or None
 
 
 def head_revision() -> str | None:

@@ -69,7 +69,7 @@ class ClassificationRecord:
         device_type, device_id, job_id, lease_id: who answered; None for the worker.
         search_id, candidate_id, arch_id: what for; None for a user's own model.
         label: name a user gave to their own model; empty otherwise.
-        predictions: compressed, one class per image.
+        predictions: compressed, one class per image; empty, and environment None, where records are listed.
         loss: against the float model; None without one, and for the float model itself.
         superseded: came in after its job was leased again or was over; kept, not authoritative.
         result_digest: sha256 of the result as sent.
@@ -94,7 +94,7 @@ class ClassificationRecord:
     candidate_id: str | None = None
     arch_id: str | None = None
     label: str = ""
-    predictions: bytes
+    predictions: bytes = b""
     loss: Loss | None = None
     superseded: bool = False
     environment: JsonValue = None

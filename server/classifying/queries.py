@@ -19,5 +19,5 @@ class Classifications:
         return self._uow.read(lambda tx: ClassificationStore(tx).get_classification(classification_id))
 
     def page_of_classifications(self, query: ClassificationQuery, page: PageRequest) -> Page[ClassificationRecord]:
-        """List, newest first. Only authoritative ones unless the query says otherwise."""
+        """List without predictions, newest first. Only authoritative ones unless the query says otherwise."""
         return self._uow.read(lambda tx: ClassificationStore(tx).page_of_classifications(query, page))

@@ -56,17 +56,18 @@ classifications = sa.Table(
 )
 
 
-CLASSIFICATIONS = Rows(
-    ClassificationRecord,
-    classifications,
-    paths={
-        "hardware_key": "hardware.digest",
-        "reference_id": "loss.reference_id",
-        "loss": "loss.value",
-        "loss_standard_error": "loss.standard_error",
-        "agreement": "loss.agreement",
-    },
-    joined={"hardware": hardware.c.document},
+_PATHS = {
+    "hardware_key": "hardware.digest",
+    "reference_id": "loss.reference_id",
+    "loss": "loss.value",
+    "loss_standard_error": "loss.standard_error",
+    "agreement": "loss.agreement",
+}
+_JOINED = {"hardware": hardware.c.document}
+_UNLISTED = ("predictions", "environment")
+CLASSIFICATIONS = Rows(ClassificationRecord, classifications, paths=_PATHS, joined=_JOINED)
+LISTED = Rows(  # two bytes an image and a quarter of a MiB of environment are left out of pages of a thousand
+    ClassificationRecord, classifications, paths=_PATHS, joined=_JOINED, beside=_UNLISTED, apart=_UNLISTED
 )
 
 
@@ -89,8 +90,8 @@ class ClassificationStore(Store):
         return self._first(CLASSIFICATIONS, CLASSIFICATIONS.select(classifications.c.lease_id == lease_id))
 
     def page_of_classifications(self, query: ClassificationQuery, page: PageRequest) -> Page[ClassificationRecord]:
-        """List the classifications that a query selects, newest first."""
-        return self._page(CLASSIFICATIONS, _filtered(query), page, id_column=classifications.c.id, descending=True)
+        """List the classifications that a query selects, newest first, without predictions and environments."""
+        return self._page(LISTED, _filtered(query), page, id_column=classifications.c.id, descending=True)
 
     def classifications_of_same_images(self, record: ClassificationRecord) -> tuple[ClassificationRecord, ...]:
         """Authoritative ones of the same source model and the very same images, newest first."""
@@ -104,10 +105,10 @@ class ClassificationStore(Store):
         return self._list(CLASSIFICATIONS, statement.order_by(c.id.desc()))
 
     def classifications_of_candidates(self, candidate_ids: Sequence[str]) -> tuple[ClassificationRecord, ...]:
-        """The authoritative ones of devices for these candidates, oldest first."""
+        """The authoritative ones of devices for these candidates, oldest first, without predictions."""
         c = classifications.c
         of_devices = (c.device_id.is_not(None), c.superseded.is_(False))
-        found = self._list_in(CLASSIFICATIONS, c.candidate_id, candidate_ids, *of_devices)
+        found = self._list_in(LISTED, c.candidate_id, candidate_ids, *of_devices)
         return tuple(sorted(found, key=lambda record: record.id))
 
     def set_loss_of_classification(self, record: ClassificationRecord) -> None:
@@ -120,7 +121,7 @@ class ClassificationStore(Store):
 def _filtered(query: ClassificationQuery) -> sa.Select[Any]:
     c = classifications.c
     statement = where_given(
-        CLASSIFICATIONS.select(),
+        LISTED.select(),
         {
             c.device_type: query.device_type,
             c.device_id: query.device_id,

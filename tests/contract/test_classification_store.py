@@ -104,6 +104,18 @@ class TestClassificationStore:
         assert listed(candidate_id="cand_1") == [ids[2]]
         assert listed(device_type="toaster") == []
 
+    def test_listed_ones_are_read_without_predictions_and_environments(self, world: World) -> None:
+        device, key = world.enrol(), HardwareKey(identity=IDENTITY, dtype=Dtype.FP32)
+        stored = record(candidate_id="cand_1", source=EvaluationSource.MEASURED, hardware=key, device_id=device.id)
+        world.uow.write(lambda tx: ClassificationStore(tx).add_classification(stored))
+        shown = replace(stored, predictions=b"", environment=None)
+        page = world.uow.read(
+            lambda tx: ClassificationStore(tx).page_of_classifications(ClassificationQuery(), PageRequest(10))
+        )
+        assert page.items == (shown,)
+        found = world.uow.read(lambda tx: ClassificationStore(tx).classifications_of_candidates(["cand_1"]))
+        assert list(found) == [shown]
+
     def test_only_the_same_images_of_the_same_model_compare(self, world: World) -> None:
         first, same = record(), record(model_sha256="5" * 64)
         others = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from server.access.token import Role
-from server.artifacts.artifact import ScrubState
+from server.artifacts.artifact import ScrubReport, ScrubState
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.artifacts.scrub import ArtifactScrubs
@@ -104,3 +104,14 @@ def test_a_scrub_is_started_when_the_last_is_long_ago(world: World, home: Path) 
     assert first.started_at is not None
     weekly.start_if_due()
     assert weekly.report().started_at == first.started_at
+
+
+def test_a_scrub_of_the_future_holds_none_back_when_the_clock_is_set_right(world: World, home: Path) -> None:
+    weekly = ArtifactScrubs(world.process.uow, FileByteStore(home / "artifacts"), timedelta(days=7))
+    ahead = datetime.now(UTC) + timedelta(days=3650)
+    weekly._write(ScrubReport(state=ScrubState.DONE, started_at=ahead, finished_at=ahead))
+    weekly.start_if_due()
+    weekly.stop()
+    started_at = weekly.report().started_at
+    assert started_at is not None
+    assert started_at < ahead - timedelta(days=3000)

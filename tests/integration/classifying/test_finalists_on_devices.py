@@ -86,7 +86,7 @@ def test_the_exported_networks_lose_nothing_on_onnx_runtime(world: WorkerWorld, 
     images = ImageSetFile(BytesIO(world.artifacts.read(images_sha256)))
     assert images.header.num_images == NUM_IMAGES
     for candidate in finalists:
-        record = by_device[candidate.id]
+        record = Classifications(world.uow).get_classification(by_device[candidate.id].id)
         right = np.count_nonzero(record.predictions_N() == images.labels_N)
         assert candidate.value(DEVICE_TOP1) == right / NUM_IMAGES
         assert (record.model_sha256, record.num_images) == (candidate.final_model_sha256, NUM_IMAGES)

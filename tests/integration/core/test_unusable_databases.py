@@ -10,8 +10,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from server.core.database.engine import open_engine
 from tests.support.processes.warm_start import WarmProcess
+from tests.support.worlds.databases import PostgresServer
 
 _PATIENCE_S = 120.0
 _HEAD_BYTES = 100  # where SQLite notes that it keeps a log
@@ -51,6 +54,11 @@ def _newer(file: Path) -> None:
         database.execute("UPDATE hilnas_schema_version SET version_num = '9999_of_tomorrow'")
 
 
+def _two_schemas(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("INSERT INTO hilnas_schema_version VALUES ('9999_of_tomorrow')")
+
+
 def _others(file: Path) -> None:
     file.unlink()
     with closing(sqlite3.connect(file)) as database, database:  # closed: what it changed is in the file, not in a log
@@ -73,6 +81,7 @@ def _whole(file: Path) -> None:
         (_only_its_head, "database"),
         (_holes, "database"),
         (_newer, "9999_of_tomorrow"),
+        (_two_schemas, " and 9999_of_tomorrow"),
         (_others, "customers"),
     ],
     ids=lambda value: getattr(value, "__name__", "").strip("_"),
@@ -87,8 +96,36 @@ def test_an_unusable_database_is_one_line_and_a_status(
     log = tmp_path / "said.log"
     environment = {**os.environ, "HILNAS_HOME": str(tmp_path), "HILNAS_LOG_LEVEL": "error"}
     assert WarmProcess(_COMMANDS[command], environment, log).wait(_PATIENCE_S) == 1
-    lines = log.read_text().strip().splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith(f"hilnas {command}: database ")
-    assert words in lines[0]
+    assert words in _line(command, log)
     assert file.read_bytes()[_HEAD_BYTES:] == before[_HEAD_BYTES:]  # whoever mends it finds it as it was
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("command", _COMMANDS)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE hilnas_schema_version SET version_num = '9999_of_tomorrow'",
+        "INSERT INTO hilnas_schema_version VALUES ('9999_of_tomorrow')",
+    ],
+    ids=["newer", "two"],
+)
+def test_a_schema_of_tomorrow_on_postgresql_is_one_line_and_a_status(
+    postgres_server: PostgresServer, tmp_path: Path, command: str, statement: str
+) -> None:
+    with postgres_server.database() as url:
+        engine = open_engine(url)
+        with engine.connect().execution_options(hilnas_write=True) as connection, connection.begin():
+            connection.execute(sa.text(statement))
+        engine.dispose()
+        log = tmp_path / "said.log"
+        settings = {"HILNAS_HOME": str(tmp_path), "HILNAS_DATABASE_URL": url, "HILNAS_LOG_LEVEL": "error"}
+        assert WarmProcess(_COMMANDS[command], {**os.environ, **settings}, log).wait(_PATIENCE_S) == 1
+    assert "9999_of_tomorrow, which this release does not know" in _line(command, log)
+
+
+def _line(command: str, log: Path) -> str:
+    """The one line that a process said."""
+    (line,) = log.read_text().strip().splitlines()
+    assert line.startswith(f"hilnas {command}: database ")
+    return line

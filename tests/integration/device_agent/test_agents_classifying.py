@@ -42,7 +42,7 @@ def scripted(**script: object) -> bytes:
 def classified(farm: Farm, job: Job) -> list[ClassificationRecord]:
     query = ClassificationQuery(include_superseded=True)
     page = farm.world.classifications.page_of_classifications(query, PageRequest(100))
-    return [record for record in page.items if record.job_id == job.id]
+    return [farm.world.classifications.get_classification(one.id) for one in page.items if one.job_id == job.id]
 
 
 def predicted(farm: Farm, job: Job) -> list[int]:

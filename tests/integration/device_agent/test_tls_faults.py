@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from device_agent.failures import TlsError
 from device_agent.server_link.link import Link
@@ -76,6 +77,15 @@ def expired(bench: Bench) -> AgentProcess:
     return bench.start("expired", *bench.pair(bench.authority.issue("old", begins_in=-LONG_AGO)))
 
 
+def expired_for_clients_alone(bench: Bench) -> AgentProcess:
+    old = bench.authority.issue("old-client", begins_in=-LONG_AGO, usage=ExtendedKeyUsageOID.CLIENT_AUTH)
+    return bench.start("expired", *bench.pair(old))
+
+
+def for_servers_alone(bench: Bench) -> AgentProcess:
+    return bench.start("server", *bench.pair(bench.authority.issue("s", usage=ExtendedKeyUsageOID.SERVER_AUTH)))
+
+
 def of_another_authority(bench: Bench) -> AgentProcess:
     return bench.start("alien", *bench.pair(Authority(bench.folder, "stranger").issue("alien")))
 
@@ -97,6 +107,8 @@ def plain_text(bench: Bench) -> AgentProcess:
     [
         (no_certificate, "asks for a client certificate: give --cert and --key"),
         (expired, "old.pem has expired: make a new one"),
+        (expired_for_clients_alone, "old-client.pem has expired: make a new one"),
+        (for_servers_alone, "s.pem is not for clients: give --cert and --key one that is"),
         (of_another_authority, "does not accept the client certificate"),
         (wrong_authority_of_the_server, "is not signed by the authority of --ca"),
         (wrong_host, "is not for localhost: dial a name it is for"),

@@ -161,6 +161,8 @@ def test_an_oversized_result_is_refused_before_it_is_read(endpoint: Endpoint, de
         ({"samples": bomb(20_001)}, "at most"),
         ({"samples": b""}, "samples"),
         ({"environment_json": "[" * 300_000}, "characters"),
+        ({"environment_json": '{"kernel": "6.1", "kernel": "5.10"}'}, "names 'kernel' twice"),
+        ({"environment_json": '{"a": [{"b": 1, "\\u0062": 2}]}'}, "names 'b' twice"),
         ({"load_us": float("nan")}, "finite"),
         ({"init_us": float("inf")}, "finite"),
         ({"first_run_us": -1.0}, "finite"),

@@ -35,14 +35,15 @@ class Authority:
         self.path = folder / f"{name.replace(' ', '-')}.pem"
         self.path.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, begins_in: timedelta = JUST_NOW) -> Pair:
-        """A certificate for `name` at 127.0.0.1, valid for a day from some time on."""
+    def issue(self, name: str, *, begins_in: timedelta = JUST_NOW, usage: x509.ObjectIdentifier | None = None) -> Pair:
+        """A certificate for `name` at 127.0.0.1, valid for a day from some time on; for any use unless one is named."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        certificate = (
-            self._builder(subject, key, begins_in).add_extension(names, critical=False).sign(self._key, hashes.SHA256())
-        )
+        builder = self._builder(subject, key, begins_in).add_extension(names, critical=False)
+        if usage is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         pair.key.write_bytes(

@@ -112,8 +112,9 @@ def spec(world: World, *, model: bytes = b"model", **changes: Any) -> ModelMeasu
 
 
 def classifications(world: World, **query: Any) -> tuple[ClassificationRecord, ...]:
-    """What is stored, newest first."""
-    return world.classifications.page_of_classifications(ClassificationQuery(**query), PageRequest(100)).items
+    """What is stored, newest first, with predictions."""
+    page = world.classifications.page_of_classifications(ClassificationQuery(**query), PageRequest(100))
+    return tuple(world.classifications.get_classification(record.id) for record in page.items)
 
 
 def take(device: PlayedDevice, kind: JobKind) -> Job:
