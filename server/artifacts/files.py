@@ -32,7 +32,7 @@ CHUNK_BYTES = 1 << 20
 VERIFIED_FOR_S = 60.0
 """How long ranges are answered from a file that was verified as a whole and has not changed since."""
 _MAX_REMEMBERED = 1000
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no room, or a disk that the kernel lets nobody write any more
 
 
 class FileByteStore:
@@ -261,7 +261,8 @@ def _full_disk_told() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise StorageFullError(f"the artifact store's disk is full ({error.strerror})") from error
+            what = "cannot be written" if error.errno == errno.EROFS else "is full"
+            raise StorageFullError(f"the artifact store's disk {what} ({error.strerror})") from error
         raise
 
 

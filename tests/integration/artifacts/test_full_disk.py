@@ -55,6 +55,19 @@ def test_an_upload_that_fills_the_disk_is_refused_and_leaves_nothing(disk: Small
         assert http.put(f"/api/v1/artifacts/{hashlib.sha256(small).hexdigest()}", content=small).status_code == 201
 
 
+def test_a_store_that_turns_read_only_says_so_and_goes_on_afterwards(disk: SmallDisk, world: World) -> None:
+    url = f"/api/v1/artifacts/{hashlib.sha256(b'x').hexdigest()}"
+    with world.client() as http:
+        with disk.read_only():
+            answer = http.put(url, content=b"x")
+            assert (answer.status_code, "cannot be written" in answer.json()["detail"]) == (507, True), answer.text
+            assert int(answer.headers["Retry-After"]) > 0
+            assert "Read-only file system" in checks(world)["artifacts"]
+            assert http.get("/api/v1/artifacts").status_code == 200
+        assert http.put(url, content=b"x").status_code == 201
+        assert checks(world) == {}
+
+
 def test_a_database_without_room_answers_that_storage_is_short(disk: SmallDisk, world: World) -> None:
     with world.client() as http:
         disk.fill()
