@@ -146,6 +146,8 @@ def train_here(recipe: Recipe, run: LocalRun) -> None:
                 _retrain(recipe, space, dataset, run, device)
             else:
                 _train(recipe, space, dataset, run, device)
+        if dist.is_initialized():
+            dist.barrier()  # one that leaves while another writes takes the group's connections along
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

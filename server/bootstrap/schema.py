@@ -183,8 +183,10 @@ def migrate(engine: sa.Engine, revision: str = "head") -> None:
         config.set_main_option("script_location", str(_SCRIPTS))
         config.attributes.update(connection=connection, metadata=metadata, version_table=VERSION_TABLE)
         with _references_checked_at_the_end(connection), connection.begin():
-            if engine.dialect.name == "postgresql":  # one statement may rewrite a table of any size
+            # One statement may rewrite a table of any size, and what is worked out between two takes its time.
+            if engine.dialect.name == "postgresql":
                 connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+                connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             before = MigrationContext.configure(
                 connection, opts={"version_table": VERSION_TABLE}
             ).get_current_revision()

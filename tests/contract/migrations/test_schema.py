@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def test_a_migration_may_take_longer_than_other_statements(postgres_server: Post
         def _delay(_c: Any, cursor: Any, statement: str, _p: Any, _context: Any, _many: bool) -> None:
             if "CREATE TABLE candidates" in statement:
                 cursor.execute("SELECT pg_sleep(2.0)")
+                time.sleep(2.0)
 
         migrate(engine)
         assert current_revision(engine) == head_revision()

@@ -190,6 +190,8 @@ def _is_changed_on_purpose(name: str, recorded: Any, now: Any) -> bool:
     """Among others: a search that named no algorithm got NSGA-II's defaults, and gets one that the server chooses."""
     if CHANGED_ON_PURPOSE.get(name, (object(), object())) == (recorded, now):
         return True
+    if name == "boot_id" and now is None:  # it helps to take a board's place, and is neither kept nor shown today
+        return True
     if name != "algorithm":
         return False
     kinds = (recorded.get("kind"), now.get("kind")) if isinstance(recorded, dict) and isinstance(now, dict) else ()

@@ -71,5 +71,6 @@ def ask(things: OwnedThings, operation: str, caller: str, given: Mapping[str, st
         return things.client(caller).put(template.format(**given), content=NEW_BYTES)
     path = template.format(**given, name=name)
     body = body_of(things, operation) if method != "GET" else None
+    params = {"search_id": given["search_id"]} if operation == "compare_searches" else None
     client = things.browser(caller) if RULE_OF[operation].kind is Kind.PAGE else things.client(caller)
-    return client.request(method, path, json=body, follow_redirects=False)
+    return client.request(method, path, params=params, json=body, follow_redirects=False)
