@@ -33,7 +33,7 @@ def front_table(front: FrontResource) -> RenderableType:
     for objective in front.objectives:
         table.add_column(column_title(objective.metric, objective.unit), justify="right")
     for name in others:
-        table.add_column(column_title(name, "fraction" if name == "test_top1" else ""), justify="right")
+        table.add_column(column_title(name, metric_unit(name)), justify="right")
     on_device = any(point.candidate.device_accuracy is not None for point in front.points)
     for name in _ON_DEVICE if on_device else ():
         table.add_column(f"{name} [%]", justify="right")
