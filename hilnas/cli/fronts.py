@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from hilnas.client.views.metric_titles import metric_title
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.metrics import metric_named
 from nas_engine.domain.plugins.doors import PluginError
@@ -17,7 +18,6 @@ from server.searches.answers.schemas import AnswerMemberResource, AnswerResource
 from server.searches.candidate_schemas import CandidateResource, FrontResource
 
 _DEVICES = {"board": "a board", "emulated": "an emulated device", "simulated": "a simulated device"}
-_TITLES = {"top1": "validation top1", "test_top1": "test top1", "latency_us": "latency p50", "macs": "MACs"}
 _ON_DEVICE = ("device_top1", "loss on the device")
 
 
@@ -33,7 +33,7 @@ def front_table(front: FrontResource) -> RenderableType:
     for objective in front.objectives:
         table.add_column(column_title(objective.metric, objective.unit), justify="right")
     for name in others:
-        table.add_column(column_title(name, "fraction" if name == "test_top1" else ""), justify="right")
+        table.add_column(column_title(name, metric_unit(name)), justify="right")
     on_device = any(point.candidate.device_accuracy is not None for point in front.points)
     for name in _ON_DEVICE if on_device else ():
         table.add_column(f"{name} [%]", justify="right")
@@ -75,7 +75,7 @@ def answer_view(answer: AnswerResource) -> RenderableType:
     table = Table("", "candidate", "architecture")
     for name in metrics:
         table.add_column(column_title(name, units[name]), justify="right")
-    table.add_column(f"{_TITLES.get(answer.judged, answer.judged)}, what is shipped less it", justify="right")
+    table.add_column(f"{metric_title(answer.judged)}, what is shipped less it", justify="right")
     for member in shown:
         differences = verdicts[member.short_id].differences if member.short_id in verdicts else []
         less = next((one for one in differences if one.metric == answer.judged), None)
@@ -100,7 +100,7 @@ def latencies_text(kind: str | None, device_class: str | None) -> str:
 def column_title(metric: str, unit: str) -> str:
     """A metric above its column, with the unit that its values are shown in; brackets are no markup."""
     shown = unit_text(unit)
-    title = _TITLES.get(metric, metric)
+    title = metric_title(metric)
     return escape(f"{title} [{shown}]") if shown else title
 
 

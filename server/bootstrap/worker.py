@@ -38,6 +38,7 @@ from server.bootstrap.logs import configure_logging
 from server.bootstrap.pulse import Pulse
 from server.bootstrap.schema import current_revision, open_database
 from server.bootstrap.settings import Settings
+from server.bootstrap.watchdog import MIN_LIMIT_S, Watchdog
 from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Wakeups
 from server.core.errors import StorageFullError
@@ -79,6 +80,9 @@ from server.training.worker.training import TrainHandler
 
 _log = structlog.get_logger("hilnas.worker")
 ALIVE_FILE = "worker.alive"
+
+LEASES_UNTIL_HUNG = 2.0
+"""A worker that cannot run for so many lease times has lost its jobs, and ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +146,9 @@ def main() -> int:
             pulse = Pulse(settings.home / ALIVE_FILE, lambda: current_revision(process.engine))
             pulse.start()
             stack.callback(pulse.stop)
+            watchdog = Watchdog(max(MIN_LIMIT_S, LEASES_UNTIL_HUNG * settings.lease_ttl_s))
+            watchdog.start()
+            stack.callback(watchdog.stop)
             _log.info("worker ready", device=str(_device(settings)), rknn=process.rknn is not None)
             process.worker.run()
     except (OSError, EngineError, StorageFullError) as error:

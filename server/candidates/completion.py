@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nas_engine.domain.plugins.doors import Door
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import advance, affected_searches, end_candidate, end_search
@@ -15,6 +16,14 @@ from server.jobs.failures import Failure, FinalFailure
 from server.jobs.job import Job
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+
+
+def brought_to_search(tx: Transaction, job: Job, *doors: Door) -> str:
+    """In words, what other packages bring through these doors to the search of a job; empty where nothing."""
+    if job.search_id is None:
+        return ""
+    used = (one for one in SearchStore(tx).get_search(job.search_id).plugins if one.door in doors)
+    return ", ".join(f"{one.name} of {one.provider} ({one.door.value})" for one in used)
 
 
 def mark_evaluating(tx: Transaction, job: Job) -> None:

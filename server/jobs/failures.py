@@ -87,9 +87,11 @@ class FinalFailure(Failure):
 
     Attributes:
         blames_model: it is the model's own fault: no attempt could end otherwise.
+        blames_brought: holders died over it again and again, and it runs what other packages bring.
     """
 
     blames_model: bool = False
+    blames_brought: bool = False
 
 
 MAX_FAILURES_ELSEWHERE = 2
@@ -103,6 +105,11 @@ MAX_DEVICE_FAILURES = 3
 
 EXCLUDE_AFTER_FAILURES = 2
 """An agent on which one job failed this often is not given it again, if another device can take it."""
+
+MAX_DEATHS_WITH_PLUGINS = 3
+"""Number of holders in a row that may die over work of one kind that runs what other packages bring: each death costs
+everything else in that process an attempt, so these jobs get fewer than others.
+"""
 
 MAX_BACKOFF_S = 60.0
 BASE_BACKOFF_S = 1.0

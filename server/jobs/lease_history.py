@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import takewhile
 
 import sqlalchemy as sa
 
@@ -12,10 +13,10 @@ from server.core.database.statements import insert_row
 from server.core.database.store import Store
 from server.core.database.types import Timestamp, now
 from server.core.ids import IdPrefix, new_id
-from server.jobs.failures import Failure, policy_of
+from server.jobs.failures import MAX_DEATHS_WITH_PLUGINS, Failure, policy_of
 from server.jobs.job import ClaimRequest, Job, LeaseRecord, LeaseRef
-from server.jobs.states import LeaseOutcome
-from server.jobs.tables import LEASES, jobs, leases
+from server.jobs.states import JobState, LeaseOutcome
+from server.jobs.tables import JOBS, LEASES, jobs, leases
 
 _BLAMES_MODEL = tuple(failure for failure in FailureType if policy_of(failure).penalise_model)
 
@@ -86,6 +87,36 @@ class LeaseHistory(Store):
             .group_by(leases.c.owner)
         )
         return {str(owner): int(number) for owner, number in self._connection.execute(statement)}
+
+    def num_deaths_in_a_row(self, job: Job) -> int:
+        """Holders that died one after the other over this job, or over jobs of its kind for its search; the larger.
+
+        Leases that were given back say nothing, and every other end means that the process lived.
+        """
+        ended = sa.and_(leases.c.ended_at.is_not(None), leases.c.outcome != LeaseOutcome.NACKED)
+        outcomes = (
+            sa.select(leases.c.outcome)
+            .join(jobs, jobs.c.id == leases.c.job_id)
+            .order_by(leases.c.ended_at.desc(), leases.c.lease_id.desc())
+            .limit(MAX_DEATHS_WITH_PLUGINS)
+        )
+        of_job = outcomes.where(ended, jobs.c.id == job.id)
+        of_search = outcomes.where(ended, jobs.c.search_id == job.search_id, jobs.c.kind == job.kind)
+        return max(
+            sum(1 for _ in takewhile(lambda one: one is LeaseOutcome.EXPIRED, self._connection.execute(look).scalars()))
+            for look in (of_job, of_search)
+        )
+
+    def jobs_lost_with(self, job: Job) -> tuple[Job, ...]:
+        """Unfinished jobs whose last lease had the holder of this one's, at the same time, and was not ended by it."""
+        own = sa.select(leases.c.claimed_at).where(leases.c.lease_id == job.lease_id).scalar_subquery()
+        lost_after = sa.and_(leases.c.outcome == LeaseOutcome.EXPIRED, leases.c.ended_at > own)
+        last = sa.select(leases.c.lease_id).where(
+            leases.c.lease_id == jobs.c.lease_id, sa.or_(leases.c.ended_at.is_(None), lost_after)
+        )
+        unfinished = jobs.c.state.in_((JobState.QUEUED, JobState.LEASED))
+        by_same = sa.and_(unfinished, jobs.c.lease_owner == job.lease_owner, jobs.c.id != job.id)
+        return self._list(JOBS, JOBS.select(by_same, last.exists()))
 
     def busy_s(self, device_id: str, since: datetime) -> float:
         """Seconds for which the device held leases since then."""

@@ -90,6 +90,7 @@ class KindOfJob:
         failed: it failed and is not tried again; tells everybody who waited for it.
         lock_first: locks what the job's end concerns; called before the job is locked.
         claimed: somebody has leased it.
+        brought: in words, what of other packages runs in the holder's process; empty where it is our code alone.
         cancelled: it ended as CANCELLED by the wish of a user, after its holder had stopped.
         search_paused: the search it works for is being paused; called on unfinished jobs.
         queue_missing: queues what should be queued and is not, e.g. after a crash; returns how many.
@@ -103,6 +104,7 @@ class KindOfJob:
     failed: FailedHook
     lock_first: Hook = nothing
     claimed: Hook = nothing
+    brought: Callable[[Transaction, Job], str] = lambda _tx, _job: ""
     cancelled: Hook = nothing
     search_paused: Hook = nothing
     queue_missing: Callable[[UnitOfWork], int] | None = None

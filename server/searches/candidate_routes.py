@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import Path, Query
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measurement import ValidityFlag, worst_validity
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import DEVICE_TOP1, LATENCY_US, is_evaluated, metric_named
+from nas_engine.domain.metrics import BUILT_IN, DEVICE_TOP1, LATENCY_US, is_evaluated, metric_named
 from nas_engine.domain.plugins.doors import Door, own_provider
 from nas_engine.domain.uncertainty import uncertain_text
 from server.access.auth import Permitted
@@ -110,6 +111,13 @@ def _every(uow: UnitOfWork, wanted: CandidateQuery, search: Search) -> Iterator[
     return every(fetch)
 
 
+def _field(name: str) -> Column[CandidateResource]:
+    return name, attrgetter(name)
+
+
+_WITH_FIELDS = tuple(one for one in BUILT_IN if one.name in CandidateResource.model_fields)
+"""Metrics that candidates of REST have a field of their own for; all others stand in `values`."""
+
 _COLUMNS: tuple[Column[CandidateResource], ...] = (
     ("id", lambda c: c.id),
     ("seq", lambda c: c.seq),
@@ -117,18 +125,14 @@ _COLUMNS: tuple[Column[CandidateResource], ...] = (
     ("arch_id", lambda c: c.arch_id),
     ("genotype", lambda c: " ".join(map(str, c.genotype))),
     ("state", lambda c: c.state.value),
-    ("top1", lambda c: c.top1),
-    ("test_top1", lambda c: c.test_top1),
-    ("device_top1", lambda c: c.device_top1),
+    *(_field(one.name) for one in _WITH_FIELDS if not one.is_cheap),
     ("device_loss", lambda c: c.device_accuracy and c.device_accuracy.loss),
     ("device_loss_standard_error", lambda c: c.device_accuracy and c.device_accuracy.loss_standard_error),
     ("latency_p50_us", lambda c: c.latency and c.latency.p50_us),
     ("latency_standard_error_us", lambda c: c.latency and c.latency.standard_error_us),
     ("latency_kind", lambda c: c.latency and c.latency.kind),
     ("latency_validity", lambda c: c.latency and c.latency.validity),
-    ("macs", lambda c: c.macs),
-    ("params", lambda c: c.params),
-    ("peak_activation_bytes", lambda c: c.peak_activation_bytes),
+    *(_field(one.name) for one in _WITH_FIELDS if one.is_cheap),
     ("latency_key", lambda c: c.latency_key),
     ("model_sha256", lambda c: c.model_sha256),
     ("expected_gain", lambda c: c.expected_gain),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from nas_engine.domain.plugins.doors import Door
 from server.candidates.completion import (
+    brought_to_search,
     fail_evaluation,
     fail_search,
     mark_evaluating,
@@ -19,12 +21,21 @@ from server.jobs.registry import HEAVY_LANE, SHORT_LANE, KindOfJob
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind, JobState
 
+STEP_DOORS = (Door.SPACES, Door.ALGORITHMS, Door.METRICS)
+EVALUATION_DOORS = (Door.SPACES, Door.METRICS, Door.DATASETS)
+
 
 def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
     """SEARCH_STEP, SHIFT, DERIVE and EVALUATE."""
 
     def ordered_job_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
         fail_search(tx, job, failure, f"{job.kind.value} work of the search")
+
+    def evaluation_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
+        if failure.blames_brought:  # the next candidate would end the next worker
+            fail_search(tx, job, failure, "an evaluation")
+        else:
+            fail_evaluation(tx, job, failure, settings)
 
     def advance_search(tx: Transaction, job: Job) -> None:
         # Its long-running job was stopped by a pause: the search's barrier opens.
@@ -38,6 +49,7 @@ def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
             executor=SHORT_LANE,
             failed=lambda tx, job, failure: fail_search(tx, job, failure, "a search step"),
             lock_first=affected_searches,
+            brought=lambda tx, job: brought_to_search(tx, job, *STEP_DOORS),
             search_paused=_stop_if_queued,
             queue_missing=lambda uow: queue_missing_steps(uow, settings),
         ),
@@ -45,8 +57,9 @@ def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
             kind=JobKind.EVALUATE,
             payload=EvaluatePayload,
             executor=HEAVY_LANE,
-            failed=lambda tx, job, failure: fail_evaluation(tx, job, failure, settings),
+            failed=evaluation_failed,
             lock_first=affected_searches,
+            brought=lambda tx, job: brought_to_search(tx, job, *EVALUATION_DOORS),
             claimed=mark_evaluating,
         ),
         KindOfJob(

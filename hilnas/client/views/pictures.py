@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hilnas.client.views.chart import Axis, chart, curve, dot, whisker
+from hilnas.client.views.metric_titles import metric_title
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.uncertainty import Interval, quantity_text, shown_in, unit_text
 from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
@@ -11,7 +12,6 @@ from server.training.curves.schemas import CurveResource
 
 # Legible on white and on black: contrast of 3:1 and more against both.
 FRONT_COLOUR, DOMINATED_COLOUR, SECOND_COLOUR = "#2f80ed", "#8a8a8a", "#d9730d"
-_TITLES = {"latency_us": "latency p50", "top1": "validation top1", "test_top1": "test top1", "macs": "MACs"}
 
 
 def front_picture(front: FrontResource) -> str:
@@ -86,13 +86,13 @@ def _ends(interval: Interval) -> list[float]:
 
 
 def _title(objective: FrontObjectiveResource) -> str:
-    title, unit = _TITLES.get(objective.metric, objective.metric), unit_text(objective.unit)
+    title, unit = metric_title(objective.metric), unit_text(objective.unit)
     return f"{title} [{unit}]" if unit else title
 
 
 def _tip(point: FrontPointResource, objectives: list[FrontObjectiveResource]) -> str:
     texts = [
-        f"{_TITLES.get(one.metric, one.metric)}: {quantity_text(Interval.of_error(value, error), one.unit)}"
+        f"{metric_title(one.metric)}: {quantity_text(Interval.of_error(value, error), one.unit)}"
         for one, value, error in zip(objectives, point.values, point.uncertainties, strict=True)
     ]
     return "\n".join((f"candidate {point.candidate.short_id or point.candidate.id}", *texts))
