@@ -7,6 +7,7 @@ call, ending its process and faults of native code among it, ends a process of i
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -39,6 +40,9 @@ from nas_engine.domain.plugins.doors import (
 START_TIMEOUT_S = 120.0
 """Longest time until such a process answers at all; generous, for hosts under load."""
 
+REST_S = 60.0
+"""For so long a question that was not answered in time is not asked again: each such call holds whoever asks."""
+
 MEMORY_BYTES = 4 << 30
 """Address space that a package may take beyond what its process begins with."""
 
@@ -55,6 +59,10 @@ def is_kept_apart() -> bool:
     return _apart.is_set()
 
 
+class _Late(Exception):
+    """A question was not answered in time."""
+
+
 @dataclass(eq=False)
 class ApartProcess:
     """The process that one declaration of a package lives in; one call at a time, started where there is none."""
@@ -65,6 +73,7 @@ class ApartProcess:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _process: subprocess.Popen[bytes] | None = None
     _channel: socket.socket | None = None
+    _unanswered: dict[str, float] = field(default_factory=dict)  # questions, and until when they are not asked
 
     def ask(self, what: str, function: str, argument: JsonValue, limit_s: float) -> JsonValue:
         """Call `function(declaration, argument)` there; `what` names the call in errors.
@@ -75,12 +84,22 @@ class ApartProcess:
 
         Raises:
             EngineError: as the function raised it.
-            PluginError: it raised anything else, ended its process, or did not answer in time.
+            PluginError: it raised anything else, ended its process, or did not answer in time, now or lately.
         """
+        order: dict[str, JsonValue] = {"function": function, "argument": argument, "limit_s": limit_s}
+        question = hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()
+        if (rest_s := self._unanswered.get(question, 0.0) - time.monotonic()) > 0:
+            late = f"did not return within {limit_s:g} s"
+            raise PluginError(f"{what} {late}, and is not asked the same for {math.ceil(rest_s)} s")
         if not self._lock.acquire(timeout=limit_s):
             raise PluginError(f"{what} waited {limit_s:g} s for calls before it: try again")
         try:
-            answer = self._answer(what, {"function": function, "argument": argument, "limit_s": limit_s}, limit_s)
+            answer = self._answer(what, order, limit_s)
+        except _Late as late:
+            now_s = time.monotonic()
+            self._unanswered = {one: until_s for one, until_s in self._unanswered.items() if until_s > now_s}
+            self._unanswered[question] = now_s + REST_S
+            raise PluginError(str(late)) from late
         finally:
             self._lock.release()
         warnings = answer.get("warnings")
@@ -114,7 +133,7 @@ class ApartProcess:
         status = process.poll()
         self._kill()
         if status is None:
-            raise PluginError(f"{what} did not return within {limit_s:g} s")
+            raise _Late(f"{what} did not return within {limit_s:g} s")
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         raise PluginError(f"{what} ended its process with {how}")
 
