@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,6 @@ from hilnas.cli.exit_status import MEANINGS, ExitStatus
 from hilnas.cli.main import main
 from hilnas.cli.nouns import NOUNS, OLD_SPELLINGS
 from nas_engine.domain.text import did_you_mean
-from tests.support.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -113,43 +109,6 @@ def test_every_exit_status_has_a_meaning() -> None:
     assert set(MEANINGS) == set(ExitStatus)
 
 
-def test_a_package_that_is_missing_ends_with_its_status(capsys: pytest.CaptureFixture[str]) -> None:
-    code = (
-        "import sys\n"
-        "class Block:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] == 'onnx': raise ModuleNotFoundError(name, name='onnx')\n"
-        "sys.meta_path.insert(0, Block())\n"
-        "from hilnas.cli.main import main\n"
-        "sys.exit(main(['convert', 'pyproject.toml']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
-    assert done.returncode == ExitStatus.MISSING_PACKAGE, done.stderr
-    (line,) = done.stderr.splitlines()
-    assert "pip install 'hilnas[client,engine]'" in line
-
-
-def _completed(words: str) -> list[str]:
-    """What a shell is told may follow."""
-    asked = {"_HILNAS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    done = subprocess.run(
-        [sys.executable, "-m", "hilnas.cli.main"],
-        env={**os.environ, **asked, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
-def test_shells_complete_nouns_verbs_and_options() -> None:
-    assert _completed("hilnas s") == [name for name in NOUNS if name.startswith("s")]
-    assert {"list", "cancel", "front"} <= set(_completed("hilnas search "))
-    assert _completed("hilnas jobs list --ow") == ["--owner"]
-    assert _completed("hilnas train --pre") == ["--preset"]
-
-
 def test_completion_is_installed_by_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "--install-completion" in capsys.readouterr().out
@@ -159,19 +118,6 @@ def test_completion_is_installed_by_an_option(capsys: pytest.CaptureFixture[str]
 def test_every_noun_lists_its_verbs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "-h"]) == 0
     assert f"Usage: hilnas {name}" in capsys.readouterr().out
-
-
-def test_help_loads_nothing_heavy() -> None:
-    nouns = sorted(set(NOUNS) - {"agent", "version", "models"})
-    code = (
-        "import sys\n"
-        "from hilnas.cli.main import main\n"
-        f"assert not any(main([noun, '-h']) for noun in {nouns})\n"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'scipy', 'fastapi', 'sqlalchemy', 'grpc'} & set(sys.modules)\n"
-        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_verb_may_be_left_out_where_there_is_a_usual_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,13 +9,10 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nas_engine.domain.json_value import canonical_json
 from server.shipping.bundle.archive import ArchiveWriter, BundleError
@@ -24,32 +21,11 @@ from server.shipping.bundle.signing import (
     SigningKey,
     SigningKeyError,
     named_fingerprint,
-    new_key_pem,
     pin,
     pinned,
 )
-from server.shipping.bundle.verifying import Signer, VerifiedBundle, extract, verify_bundle
-
-KEY, OTHER = SigningKey(new_key_pem()), SigningKey(new_key_pem())
-
-
-def written(key: SigningKey = KEY) -> bytes:
-    file = io.BytesIO()
-    writer = BundleWriter(ArchiveWriter(file), key)
-    writer.add("models/spos-29520446bbb1-fp32.onnx", "model", [b"onnx" * 9, b"more"])
-    writer.add_document("candidate.json", "candidate", {"latency_us": 73.95})
-    writer.add("empty.txt", "nothing", [])
-    writer.finish({"arch_id": "2" * 64})
-    return file.getvalue()
-
-
-BUNDLE = written()
-
-
-def check(tmp_path: Path, content: bytes, **options: Any) -> VerifiedBundle:
-    path = tmp_path / "bundle.zip"
-    path.write_bytes(content)
-    return verify_bundle(path, **options)
+from server.shipping.bundle.verifying import Signer, extract
+from tests.support.samples.bundles import BUNDLE, KEY, OTHER, check, written
 
 
 def test_a_bundle_is_intact_and_its_signer_unknown_until_named_or_pinned(tmp_path: Path) -> None:
@@ -72,25 +48,6 @@ def test_equal_evidence_gives_equal_bytes_and_any_tool_unpacks_them(tmp_path: Pa
     target = io.BytesIO()
     extract(tmp_path / "bundle.zip", "candidate.json", target)
     assert target.getvalue() == b'{"latency_us":73.95}'
-
-
-@settings(max_examples=400, deadline=None)
-@given(at=st.integers(0, len(BUNDLE) - 1), mask=st.integers(1, 255))
-def test_no_changed_byte_leaves_a_bundle_intact(at: int, mask: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    changed = bytearray(BUNDLE)
-    changed[at] ^= mask
-    with pytest.raises(BundleError):
-        check(tmp_path_factory.getbasetemp(), bytes(changed))
-
-
-@settings(max_examples=60, deadline=None)
-@given(length=st.integers(0, len(BUNDLE) - 1), more=st.binary(max_size=40))
-def test_no_cut_and_no_addition_leaves_it_intact(
-    length: int, more: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    for content in (BUNDLE[:length], BUNDLE[:length] + more + b"x" + BUNDLE[length:], b"x" + more + BUNDLE):
-        with pytest.raises(BundleError):
-            check(tmp_path_factory.getbasetemp(), content)
 
 
 def test_a_changed_file_is_named(tmp_path: Path) -> None:
