@@ -316,6 +316,7 @@ def test_a_liar_that_comes_first_does_not_make_an_honest_board_the_outlier(liar:
         assert device.state is DeviceState.QUARANTINED
         assert other.id in device.reason
     liar.world.devices.set_state(honest.id, DeviceState.ACTIVE, "measured by hand")
+    liar.forget_jobs()
     third = liar.order(honest)
     assert liar.put(honest, third, liar.honest(third)).reason == ""
     assert liar.reusable(third) is not None

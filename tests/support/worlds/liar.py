@@ -202,6 +202,10 @@ class Liar:
     def forgive(self) -> None:
         """Let every board be as if it had never been caught."""
         self.world.database.execute("UPDATE devices SET state = 'active', reason = '', num_failures_in_a_row = 0")
+        self.forget_jobs()
+
+    def forget_jobs(self) -> None:
+        """Let no job wait: one that was given back is due again in a moment, before those that are new."""
         self.world.database.execute("UPDATE jobs SET state = 'cancelled' WHERE state IN ('queued', 'leased')")
 
     def close(self) -> None:
