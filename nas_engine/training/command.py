@@ -42,7 +42,7 @@ from nas_engine.training.data.dataset import ImageDataset, limited
 from nas_engine.training.data.source import DatasetSource, open_dataset
 from nas_engine.training.device_memory import fitted
 from nas_engine.training.loop import Hooks, Progress, train
-from nas_engine.training.processes import share_of_this_process
+from nas_engine.training.processes import leave, share_of_this_process
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.factory import create_strategy
 from nas_engine.training.strategies.retrain import retrain
@@ -151,6 +151,13 @@ def train_here(recipe: Recipe, run: LocalRun) -> None:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def train_to_the_end(recipe: Recipe, run: LocalRun) -> None:
+    """Train as `train_here`; one of several processes ends with it."""
+    train_here(recipe, run)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        leave(0)
 
 
 def _train(
@@ -290,4 +297,4 @@ def _tell(progress: Progress) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -42,7 +42,7 @@ def train_locally(spec: dict[str, JsonValue], preset: str | None, options: Local
         SpecFileError: no file is named for the weights, or the spec is none.
         EngineError: of the training.
     """
-    from nas_engine.training.command import LocalRun, recipe_of, train_here
+    from nas_engine.training.command import LocalRun, recipe_of, train_to_the_end
 
     if options.device not in DEVICES:
         raise SpecFileError(f"unknown device {options.device!r}: use one of {', '.join(DEVICES)}")
@@ -57,4 +57,4 @@ def train_locally(spec: dict[str, JsonValue], preset: str | None, options: Local
         raise SpecFileError(f"/{'/'.join(map(str, first['loc']))}: {first['msg']}") from error
     kind = options.kind or (SourceKind.EMBEDDED if options.data is None else SourceKind.FOLDER)
     data = None if options.data is None else str(options.data)
-    train_here(recipe, LocalRun(kind=kind, data=data, out=options.out, device=options.device))
+    train_to_the_end(recipe, LocalRun(kind=kind, data=data, out=options.out, device=options.device))

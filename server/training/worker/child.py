@@ -25,6 +25,7 @@ from nas_engine.domain.host.host_lock import HostLock
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.training.data.augmentation import Share
 from nas_engine.training.loop import Hooks, Progress
+from nas_engine.training.processes import leave
 from server.training.worker.order import CANCEL_LINE, TrainingOrder
 from server.training.worker.run import perform
 
@@ -96,4 +97,4 @@ def _hooks(order: TrainingOrder, share: Share, tell: Callable[[JsonValue], None]
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    leave(main(sys.argv[1]))
