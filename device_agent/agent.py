@@ -1,7 +1,8 @@
 """The agent's main loop: deliver results, sync, do the job that comes, again. All decisions are taken in one thread.
 
 The main thread waits on one inbox. Signals, finished polls, finished jobs and orders to drain arrive there; the job
-itself runs in a thread of its own (and its measuring in a process), the lease is renewed by a third.
+itself runs in a thread of its own (and its measuring in a process), the lease is renewed by a third, and a fourth
+delivers the last result and gets the next job meanwhile.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from device_agent.child.process import ChildMeasurer, InProcessMeasurer, Measure
 from device_agent.failures import AgentError, EnrolmentError, TlsError
 from device_agent.health import HealthMonitor
 from device_agent.jobs import JobRunner, LeasedJob, Outcome
+from device_agent.look_ahead import Ahead, HeldJob, LookAhead
 from device_agent.measuring.device import MeasuringDevice
 from device_agent.measuring.procedure import Phase
 from device_agent.server_link.artifacts import DISK_FULL_MESSAGE, ArtifactCache
 from device_agent.server_link.backoff import Backoff
 from device_agent.server_link.link import Link, Trouble, describe, status, trouble
-from device_agent.server_link.renewal import DEFAULT_RENEW_EVERY_S, Renewer
+from device_agent.server_link.renewal import DEFAULT_RENEW_EVERY_S, Renewer, obey
 from device_agent.server_link.session import LeaseToReturn, ServerSession
 from device_agent.server_link.spool import Spool
 from device_agent.server_link.tls import tls_fault
@@ -34,7 +36,7 @@ from device_agent.server_link.wire import envelope_to_proto, job_from_proto
 from device_agent.settings import AgentSettings
 from device_agent.state import StateDirectory
 from hilnas.v1 import control_pb2
-from nas_engine.domain.job_protocol import FailureType
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 
 _log = logging.getLogger(__name__)
 GOODBYE_TIMEOUT_S = 5.0
@@ -67,7 +69,7 @@ class _JobDone:
     outcome: Outcome
 
 
-_Event = _Order | _SyncDone | _JobDone
+_Event = _Order | _SyncDone | _JobDone | Ahead
 
 
 class Agent:
@@ -101,6 +103,7 @@ class Agent:
         self._inbox: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._backoff = Backoff()
         self._returned: list[LeaseToReturn] = []
+        self._ahead: Ahead | None = None  # what came of looking ahead beside the running job, once it is known
         self._draining = False
         self._hurrying = False
         self._taken_over = False
@@ -164,8 +167,6 @@ class Agent:
             self._pause(self._backoff.refused_s())
             return
         if response is not None:
-            self._heard = self._served = True
-            self._backoff.succeeded(time.monotonic())
             self._returned.clear()
             self._follow(response)
 
@@ -191,6 +192,20 @@ class Agent:
 
     def _follow(self, response: control_pb2.SyncResponse) -> None:
         """Act on the server's answer: leave, pause, or do the jobs it assigns."""
+        self._heed(response)
+        if self._taken_over:
+            return
+        if not response.assignments:
+            self._pause(self._backoff.jittered(min(response.next_sync_s, MAX_PAUSE_S)))
+        for assignment in response.assignments:
+            held: HeldJob | None = self._hold(job_from_proto(assignment))
+            while held is not None:  # ends when nothing was got ahead: with the queue, or an order
+                held = self._work(held)
+
+    def _heed(self, response: control_pb2.SyncResponse) -> None:
+        """Note what the server says of itself and of this agent."""
+        self._heard = self._served = True
+        self._backoff.succeeded(time.monotonic())
         if response.session == control_pb2.SESSION_STATE_TAKEN_OVER:
             _log.error("a newer instance of this agent speaks: leaving (%s)", response.message)
             self._taken_over = True
@@ -200,32 +215,111 @@ class Agent:
         if response.message != self._last_message:
             self._last_message = response.message
             _log.info("the server says: %s", response.message or "jobs are given again")
-        if not response.assignments:
-            self._pause(self._backoff.jittered(min(response.next_sync_s, MAX_PAUSE_S)))
-        for assignment in response.assignments:
-            self._work(job_from_proto(assignment))
 
-    def _work(self, job: LeasedJob) -> None:
-        """Do one job; its lease is renewed until the result is on disk."""
-        _log.info("job %s attempt %d", job.lease.job_id, job.lease.attempt)
+    def _hold(self, job: LeasedJob, *, ahead: bool = False) -> HeldJob:
+        """Renew a lease from now on; one that was got ahead is kept without being accepted."""
         renewer = Renewer(self._link.renew, self._session.identity, job, self._renew_every_s)
-        renewer.start()
+        held = HeldJob(job, renewer)
+        if not ahead:
+            held.ready.set()
+            job.phase = Phase.FETCHING  # the first renewal accepts the lease, and that is work begun
+        renewer.start(held=ahead)
+        return held
+
+    def _work(self, held: HeldJob) -> HeldJob | None:
+        """Do one job; its lease is renewed until the result is on disk.
+
+        Returns:
+            The next one, where one was got ahead and may begin.
+        """
+        job = held.job
+        _log.info("job %s attempt %d", job.lease.job_id, job.lease.attempt)
         self._interrupt = lambda: self._hurry(job)
         try:
-            threading.Thread(
-                target=lambda: self._inbox.put(_JobDone(job, self._runner.run(job))), name="job", daemon=True
-            ).start()
+            threading.Thread(target=self._run, args=(held,), name="job", daemon=True).start()
             if self._hurrying:
                 self._hurry(job)
+            look = self._look_ahead(job)
             done = self._pump(lambda event: isinstance(event, _JobDone), None)
             assert isinstance(done, _JobDone)
             job.phase = Phase.UPLOADING
-            self._conclude(job, done.outcome)
+            if not self._draining:
+                self._prepare()
+            return self._following(job, done.outcome, look)
         finally:
             self._interrupt = lambda: None
-            renewer.end()
-        if not self._draining:
-            self._prepare()
+            held.renewer.end()
+
+    def _run(self, held: HeldJob) -> None:
+        held.ready.wait()
+        self._inbox.put(_JobDone(held.job, self._runner.run(held.job)))
+
+    def _look_ahead(self, running: LeasedJob) -> LookAhead | None:
+        """Get the next job while this one runs, if this agent is going to take one."""
+        if self._draining:
+            return None
+        returned = tuple(self._returned)
+
+        def request() -> control_pb2.SyncRequest:
+            return self._session.sync_request(
+                returned=returned,
+                health=self._health.state,
+                draining=False,
+                takes_jobs=time.monotonic() >= self._no_jobs_until,
+                running=running,
+            )
+
+        def done(ahead: Ahead) -> None:
+            if ahead.response is not None:
+                del self._returned[: len(returned)]
+            self._inbox.put(ahead)
+
+        self._ahead = None
+        look = LookAhead(self._session, self._link, self._runner, lambda job: self._hold(job, ahead=True), done)
+        look.start(running, request)
+        return look
+
+    def _following(self, job: LeasedJob, outcome: Outcome, look: LookAhead | None) -> HeldJob | None:
+        """Conclude a job; return the one that was got ahead, where the server says that it may begin now."""
+        if look is None:
+            self._conclude(job, outcome)
+            return None
+        look.running_is_over()
+        asking = self._ask_whether_to_begin()  # the server looks while the result is written
+        self._conclude(job, outcome)
+        if self._ahead is None:
+            self._pump(lambda event: isinstance(event, Ahead), None)
+            asking = self._ask_whether_to_begin()
+        if self._ahead is None or self._ahead.response is None:
+            return None
+        self._heed(self._ahead.response)
+        held = self._ahead.held
+        if held is None or asking is None:
+            return None
+        if why_not := self._why_not(held.job, asking):
+            self._returned.append(held.give_back(why_not))
+            return None
+        return held
+
+    def _ask_whether_to_begin(self) -> grpc.Future[control_pb2.RenewResponse] | None:
+        held = None if self._ahead is None else self._ahead.held
+        return None if held is None else held.ask(self._link, self._session.identity)
+
+    def _why_not(self, job: LeasedJob, asking: grpc.Future[control_pb2.RenewResponse]) -> str:
+        """Why a held job is given back rather than begun; empty for one that may begin, or whose run ends at once
+        because it was cancelled or is another's by now.
+        """
+        try:
+            order = obey(asking.result(), job)
+        except (grpc.RpcError, grpc.FutureCancelledError):
+            return "not begun: the server could not be asked whether it is still wanted"
+        if self._draining or self._taken_over:
+            return "not begun: the agent leaves"
+        if self._health.state.degraded:
+            return f"not begun: {self._health.state.reason}"
+        if time.monotonic() < self._no_jobs_until:
+            return f"not begun: {DISK_FULL_MESSAGE}"
+        return "not begun: the device takes no more jobs" if order is LeaseOrder.DRAIN else ""
 
     def _conclude(self, job: LeasedJob, outcome: Outcome) -> None:
         """Spool the outcome, give the lease back, or drop what nobody wants any more."""
@@ -311,6 +405,8 @@ class Agent:
                 return None
             if isinstance(event, _Order):
                 self._obey(event)
+            if isinstance(event, Ahead):
+                self._ahead = event
             if is_wanted(event):
                 return event
 

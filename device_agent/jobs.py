@@ -136,6 +136,20 @@ class JobRunner:
         self._fetch = fetch
         self._max_model_bytes = max_model_bytes
 
+    def has_artifacts(self, job: LeasedJob) -> bool:
+        """Whether everything the job needs is in the cache."""
+        return all(self._cache.has(ref) for ref in _artifacts(job))
+
+    def fetch_ahead(self, job: LeasedJob) -> None:
+        """Get what the job needs into the cache, checked. Not beside a job that fetches itself.
+
+        Raises:
+            JobFailedError, JobStoppedError, OSError: as the job itself would end, were it run.
+        """
+        for ref in _artifacts(job):
+            with self._artifact(ref, job.token):
+                pass
+
     def run(self, job: LeasedJob) -> Outcome:
         """Do the job; every way it can end is an outcome, also being stopped."""
         start = time.monotonic()
@@ -157,6 +171,7 @@ class JobRunner:
         return replace(outcome, fetch_s=timing.fetch_s, device_s=timing.device_s, total_s=total_s)
 
     def _do(self, job: LeasedJob, timing: _Timing, deadline: float) -> Outcome:
+        job.token.check()
         match job.order:
             case None:
                 raise JobFailedError(FailureType.UNSUPPORTED, job.complaint)
@@ -272,6 +287,16 @@ def merge_measurements(parts: list[Measurement], profile: MeasurementProfile) ->
 class _Timing:
     fetch_s: float = 0.0
     device_s: float = 0.0
+
+
+def _artifacts(job: LeasedJob) -> tuple[ArtifactRef, ...]:
+    match job.order:
+        case MeasureOrder(model=model, canary=canary):
+            return (model,) if canary is None else (model, canary.model)
+        case ClassifyOrder(model=model, images=images):
+            return (images, model)
+        case None:
+            return ()
 
 
 def _phase_setter(job: LeasedJob) -> OnPhase:

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +48,14 @@ Fetch = Callable[[str, int], Iterator[tuple[int, bytes]]]
 
 
 class ArtifactCache:
-    """An LRU cache of artifacts in one directory, limited by `max_bytes`. Used by one thread at a time."""
+    """An LRU cache of artifacts in one directory, limited by `max_bytes`. One thread at a time may fetch."""
 
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
         self._objects = directory / "objects"
         self._partial = directory / "partial"
         self.max_bytes = max_bytes
         self._pinned: dict[str, int] = {}
+        self._lock = threading.Lock()  # of the pins, and of what is removed in spite of them
         for made in (self._objects, self._partial):
             made.mkdir(parents=True, exist_ok=True)
 
@@ -75,7 +77,8 @@ class ArtifactCache:
                 FailureType.MODEL_REJECTED,
                 f"artifact of {ref.size_bytes} bytes is larger than this agent's cache of {self.max_bytes}",
             )
-        self._pinned[ref.sha256] = self._pinned.get(ref.sha256, 0) + 1
+        with self._lock:
+            self._pinned[ref.sha256] = self._pinned.get(ref.sha256, 0) + 1
         try:
             path = self._object(ref.sha256)
             if not self._intact(path, ref):
@@ -90,9 +93,14 @@ class ArtifactCache:
             os.utime(path)  # marks it as used last
             yield path
         finally:
-            self._pinned[ref.sha256] -= 1
-            if not self._pinned[ref.sha256]:
-                del self._pinned[ref.sha256]
+            with self._lock:
+                self._pinned[ref.sha256] -= 1
+                if not self._pinned[ref.sha256]:
+                    del self._pinned[ref.sha256]
+
+    def has(self, ref: ArtifactRef) -> bool:
+        """Whether it lies here; its bytes are looked at when it is used."""
+        return self._object(ref.sha256).exists()
 
     def _fetch_after_clearing(self, ref: ArtifactRef, fetch: Fetch, pause: Callable[[int], None]) -> None:
         """Try once more without everything that is not in use."""
@@ -176,13 +184,14 @@ class ArtifactCache:
         """Remove the artifacts that were used longest ago until `wanted_bytes` fit."""
         paths = sorted(self._objects.glob("*/*"), key=lambda p: p.stat().st_mtime_ns)
         used_bytes = sum(p.stat().st_size for p in paths)
-        for path in paths:
-            if used_bytes + wanted_bytes <= self.max_bytes:
-                return
-            if path.parent.name + path.name in self._pinned:
-                continue
-            used_bytes -= path.stat().st_size
-            path.unlink()
+        with self._lock:
+            for path in paths:
+                if used_bytes + wanted_bytes <= self.max_bytes:
+                    return
+                if path.parent.name + path.name in self._pinned:
+                    continue
+                used_bytes -= path.stat().st_size
+                path.unlink()
 
 
 def _digest(path: Path) -> str:

@@ -109,6 +109,13 @@ class Link:
         response: control_pb2.RenewResponse = self._control.Renew(request, timeout=timeout_s, metadata=self._metadata())
         return response
 
+    def confirm(self, request: control_pb2.RenewRequest, timeout_s: float) -> grpc.Future[control_pb2.RenewResponse]:
+        """Start a renewal; the future raises grpc.RpcError after `timeout_s` at the latest."""
+        call: grpc.Future[control_pb2.RenewResponse] = self._control.Renew.future(
+            request, timeout=timeout_s, metadata=self._metadata()
+        )
+        return call
+
     def put_result(self, request: control_pb2.PutResultRequest) -> control_pb2.PutResultResponse:
         """Hand in a spooled result; repeating it does no harm."""
         response: control_pb2.PutResultResponse = self._control.PutResult(

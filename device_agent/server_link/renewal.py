@@ -23,7 +23,8 @@ Renew = Callable[[control_pb2.RenewRequest, float], control_pb2.RenewResponse]
 
 
 class Renewer:
-    """Renews one job's lease until it is ended. The first renewal goes out at once: it accepts the lease.
+    """Renews one job's lease until it is ended. Of a job that begins, the first renewal goes out at once: it accepts
+    the lease. One that is held only has to be kept from expiring.
 
     A server that cannot be reached does not stop the job: its result is spooled, and may still be wanted. Only the
     server's word ends it.
@@ -48,9 +49,12 @@ class Renewer:
         self._every_s = min(every_s, max(0.1, job.ttl_s / 3.0)) if job.ttl_s > 0 else every_s
         self._ended = threading.Event()
         self._backoff = Backoff(maximum_s=max(0.5, self._every_s))
+        self._first_pause_s = 0.0
         self._thread = threading.Thread(target=self._run, name="renewal", daemon=True)
 
-    def start(self) -> None:
+    def start(self, *, held: bool = False) -> None:
+        """Begin; with the first renewal at once, or after the pause where the job is only held."""
+        self._first_pause_s = self._every_s if held else 0.0
         self._thread.start()
 
     def end(self) -> None:
@@ -59,7 +63,7 @@ class Renewer:
         self._thread.join(RENEW_TIMEOUT_S + 1.0)
 
     def _run(self) -> None:
-        pause_s = 0.0
+        pause_s = self._first_pause_s
         while not self._ended.wait(pause_s):
             try:
                 request = control_pb2.RenewRequest(agent=self._identity, running=[report_to_proto(self._job)])
@@ -70,15 +74,19 @@ class Renewer:
                 continue
             self._backoff = Backoff(maximum_s=max(0.5, self._every_s))
             pause_s = self._backoff.jittered(self._every_s)
-            for verdict in response.verdicts:
-                if verdict.lease_id == self._job.lease.lease_id:
-                    self._obey(verdict)
+            obey(response, self._job)
 
-    def _obey(self, verdict: control_pb2.LeaseVerdict) -> None:
-        match lease_order(verdict.order):
-            case LeaseOrder.CONTINUE | LeaseOrder.DRAIN:  # a server that drains says so at the next sync again
-                return
-            case LeaseOrder.CANCEL:
-                self._job.token.stop(FailureType.CANCELLED, verdict.reason or "cancelled by the server")
-            case LeaseOrder.LOST:
-                self._job.token.stop(FailureType.LEASE_LOST, verdict.reason or "the lease is lost")
+
+def obey(response: control_pb2.RenewResponse | control_pb2.SyncResponse, job: LeasedJob) -> LeaseOrder:
+    """Have a job stop where the server's answer says so; returns what it says."""
+    verdict = next((one for one in response.verdicts if one.lease_id == job.lease.lease_id), None)
+    order = LeaseOrder.CONTINUE if verdict is None else lease_order(verdict.order)
+    reason = "" if verdict is None else verdict.reason
+    match order:
+        case LeaseOrder.CONTINUE | LeaseOrder.DRAIN:  # a server that drains says so at the next sync again
+            pass
+        case LeaseOrder.CANCEL:
+            job.token.stop(FailureType.CANCELLED, reason or "cancelled by the server")
+        case LeaseOrder.LOST:
+            job.token.stop(FailureType.LEASE_LOST, reason or "the lease is lost")
+    return order

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import grpc
 
 from device_agent.failures import EnrolmentError
-from device_agent.jobs import LeaseKey
+from device_agent.jobs import LeasedJob, LeaseKey
 from device_agent.measuring.device import MeasuringDevice
 from device_agent.server_link.artifacts import ArtifactCache
 from device_agent.server_link.link import Link, Trouble, describe, status, trouble
 from device_agent.server_link.spool import Spool, SpooledResult
-from device_agent.server_link.wire import capabilities_to_proto, lease_to_proto
+from device_agent.server_link.wire import capabilities_to_proto, lease_to_proto, report_to_proto
 from device_agent.settings import AgentSettings
 from device_agent.state import Enrolled, StateDirectory
 from device_agent.version import PROTOCOL_MAX, PROTOCOL_MIN
@@ -170,8 +170,9 @@ class ServerSession:
         draining: bool,
         leaving: bool = False,
         takes_jobs: bool = True,
+        running: LeasedJob | None = None,
     ) -> control_pb2.SyncRequest:
-        """The agent's whole state. It is sent only between jobs, so nothing runs."""
+        """The agent's whole state; with a job that runs it asks for the next one, and does not wait for it."""
         message = control_pb2.AgentHealth(
             degraded=health.degraded, reason=one_line(health.reason, MAX_REASON_CHARACTERS)
         )
@@ -183,6 +184,7 @@ class ServerSession:
             capabilities=self._capabilities,
             labels=dict(self._settings.labels),
             free_slots=1 if idle else 0,
+            running=[] if running is None else [report_to_proto(running)],
             nacks=[
                 control_pb2.Nack(
                     lease=lease_to_proto(r.lease),
@@ -194,7 +196,7 @@ class ServerSession:
             num_spooled_results=len(self._spool) + len(self._unspooled),
             draining=draining,
             leaving=leaving,
-            wait_s=self._settings.wait_s if idle and not returned else 0.0,
+            wait_s=self._settings.wait_s if idle and not returned and running is None else 0.0,
             cached_sha256=self._cache.held(MAX_CACHED_REPORTED),
             health=message,
         )

@@ -65,6 +65,7 @@ def capabilities_to_proto(
         features=[
             "canary",
             "known-device",
+            "look-ahead",
             *(["classify"] if facts.executes else []),
             *(["layers"] if isinstance(device.runtime, LayerTimer) else []),
         ],

@@ -66,6 +66,7 @@ LAYERS_FEATURE = "layers"  # its runtime has a profiler that times each layer
 
 
 KNOWN_DEVICE_FEATURE = "known-device"
+LOOK_AHEAD_FEATURE = "look-ahead"
 """Feature of agents that say at enrolment which device they are; those of earlier releases are known by name alone."""
 
 

@@ -10,17 +10,24 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 
-from nas_engine.domain.job_protocol import FailureType, LeaseOrder
+from nas_engine.domain.job_protocol import LeaseOrder
 from nas_engine.domain.measuring.environment import DeviceIdentity
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import InvalidValueError, LeaseLostError, NotFoundError
-from server.fleet.device import Device, DeviceCapabilities, DeviceState, check_device_text, check_labels
+from server.fleet.device import (
+    LOOK_AHEAD_FEATURE,
+    Device,
+    DeviceCapabilities,
+    DeviceState,
+    check_device_text,
+    check_labels,
+)
 from server.fleet.enrolment.trust import believed, lowered_reason
 from server.fleet.lifecycle import note_device, set_device_state
 from server.fleet.store import DeviceStore
-from server.jobs.completion import fail_attempt
-from server.jobs.dispatch import LeaseVerdict, claim_job, lock_first
+from server.jobs.completion import expire_lease, fail_attempt
+from server.jobs.dispatch import LeaseVerdict, claim_held_job, claim_job, lock_first
 from server.jobs.failures import Failure
 from server.jobs.job import ClaimRequest, Job, LeaseRef
 from server.jobs.queue import JobStore
@@ -206,7 +213,7 @@ class AgentSessions:
             tx.wake(Topic.DEVICE_JOBS)  # the older instance may still be waiting: it is to hear that it is over
         device = self._note(tx, device, report)
         lost = tuple(verdict for one in report.returned if (verdict := self._return(tx, device, one)) is not None)
-        if restarted and report.num_spooled_results == 0:
+        if restarted:
             self._release_forgotten(tx, device, report)
         verdicts = tuple(self._verdict(tx, device, one) for one in report.running)
         if report.returned:  # what was given back may have cost the device its state
@@ -266,7 +273,10 @@ class AgentSessions:
         session, _ = self._session(tx, device, report)
         if session is not SessionState.ACTIVE:
             return 0.0
-        claimable_in_s = JobStore(tx).claimable_in_s(self._request(tx, device))
+        request = self._request(tx, device)
+        claimable_in_s = JobStore(tx).claimable_in_s(request)
+        if claimable_in_s != 0 and JobStore(tx).held_job(request) is not None:
+            return 0.0
         return LOOK_AGAIN_S if claimable_in_s is None else min(claimable_in_s, LOOK_AGAIN_S)
 
     def _request(self, tx: Transaction, device: Device) -> ClaimRequest:
@@ -296,6 +306,8 @@ class AgentSessions:
         assigned: list[Job] = []
         for _ in range(report.free_slots):
             job = claim_job(tx, self._kinds, request)
+            if job is None and not report.running:
+                job = claim_held_job(tx, self._kinds, request)
             if job is None:
                 break
             assigned.append(job)
@@ -322,12 +334,16 @@ class AgentSessions:
             job = JobStore(tx).lock_job_of_lease(one.lease)
             if job.lease_owner != device.id:
                 return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
-            JobStore(tx).renew_lease(job, self._leases.ttl_s, one.phase)
+            if one.phase is JobPhase.ASSIGNED and LOOK_AHEAD_FEATURE in device.capabilities.features:
+                JobStore(tx).hold_lease(job, self._leases.ttl_s)
+            else:
+                JobStore(tx).renew_lease(job, self._leases.ttl_s, one.phase)
         except (LeaseLostError, NotFoundError) as error:  # a job may be gone: the database was restored
             return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, str(error))
         if job.cancel_requested:
             return LeaseVerdict(one.lease, LeaseOrder.CANCEL, self._leases.ttl_s, "cancelled by a user")
-        order = LeaseOrder.CONTINUE if device.state is DeviceState.ACTIVE else LeaseOrder.DRAIN
+        goes_on = device.state is DeviceState.ACTIVE and not device.reserved(tx.now())
+        order = LeaseOrder.CONTINUE if goes_on else LeaseOrder.DRAIN
         return LeaseVerdict(one.lease, order, self._leases.ttl_s, device.reason)
 
     def _return(self, tx: Transaction, device: Device, one: ReturnedLease) -> LeaseVerdict | None:
@@ -344,14 +360,13 @@ class AgentSessions:
         return None
 
     def _release_forgotten(self, tx: Transaction, device: Device, report: AgentReport) -> None:
-        """A restarted agent that has nothing to send has lost its work: do not wait for the leases to expire."""
+        """Do not wait for leases to expire that a restart ended: of what was held ahead, and of work without a result."""
         named = {one.lease.lease_id for one in report.running}
         for job in JobStore(tx).jobs_leased_to(device.id):
-            if job.lease is not None and job.lease_id not in named:
+            sent = job.accepted and report.num_spooled_results > 0
+            if job.lease is not None and job.lease_id not in named and not sent:
                 lock_first(tx, self._kinds, job)
-                failure = Failure(FailureType.LEASE_LOST, "the agent was restarted")
-                locked = JobStore(tx).lock_job_of_lease(job.lease)
-                fail_attempt(tx, self._kinds, locked, failure, outcome=LeaseOutcome.EXPIRED)
+                expire_lease(tx, self._kinds, JobStore(tx).lock_job_of_lease(job.lease), "the agent was restarted")
 
 
 def _versions(identity: DeviceIdentity) -> str:

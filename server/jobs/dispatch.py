@@ -11,7 +11,7 @@ from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from nas_engine.domain.json_value import JsonValue
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
-from server.core.errors import InvalidStateTransitionError
+from server.core.errors import InvalidStateTransitionError, LeaseLostError
 from server.core.paging import Page, PageRequest
 from server.jobs.completion import cancel_job, complete_job, expire_lease, fail_attempt
 from server.jobs.failures import MAX_BACKOFF_S, Failure
@@ -294,6 +294,23 @@ def claim_job(tx: Transaction, kinds: JobKinds, request: ClaimRequest) -> Job | 
     if job is not None:
         kinds[job.kind].claimed(tx, job)
     return job
+
+
+def claim_held_job(tx: Transaction, kinds: JobKinds, request: ClaimRequest) -> Job | None:
+    """Lease a job that a busy device holds ahead; that one is told at the latest when it asks whether to begin."""
+    seen = JobStore(tx).held_job(request)
+    if seen is None or seen.lease is None:
+        return None
+    lock_first(tx, kinds, seen)
+    try:
+        job = JobStore(tx).lock_job_of_lease(seen.lease)
+    except LeaseLostError:
+        return None
+    if job.accepted or job.cancel_requested:
+        return None
+    failure = Failure(FailureType.AGENT_SHUTDOWN, "another device was free before the one that held it")
+    fail_attempt(tx, kinds, job, failure, outcome=LeaseOutcome.NACKED)
+    return claim_job(tx, kinds, request)
 
 
 def lock_first(tx: Transaction, kinds: JobKinds, job: Job) -> None:

@@ -9,7 +9,7 @@ from itertools import takewhile
 import sqlalchemy as sa
 
 from nas_engine.domain.job_protocol import FailureType
-from server.core.database.statements import insert_row
+from server.core.database.statements import insert_row, update_row
 from server.core.database.store import Store
 from server.core.database.types import Timestamp, now
 from server.core.ids import IdPrefix, new_id
@@ -51,6 +51,10 @@ class LeaseHistory(Store):
         }
         insert_row(self._connection, leases, values, clocked=("claimed_at",))
         return lease_id
+
+    def begin_lease(self, lease_id: str) -> None:
+        """Count the time of a lease that was held ahead from now on."""
+        update_row(self._connection, leases.c.lease_id, lease_id, {}, {"claimed_at": 0.0})
 
     def end_lease(self, lease: LeaseRef, outcome: LeaseOutcome, failure: Failure | None, digest: str | None) -> None:
         """Close the lease's history entry, if it is open still; a digest is noted even where it is closed."""

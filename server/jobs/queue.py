@@ -191,9 +191,21 @@ class JobStore(LeaseHistory):
         return None if soonest is None else max(0.0, (soonest - current).total_seconds())
 
     def renew_lease(self, job: Job, ttl_s: float, phase: JobPhase | None) -> None:
-        """Push the expiry of a locked job's lease out, and accept it."""
+        """Push the expiry of a locked job's lease out, and accept it: its holder begins."""
         values = {"accepted": True} if phase is None else {"accepted": True, "phase": phase}
-        self._update(job.id, values, {"lease_expires_at": ttl_s})
+        begins = {"started_at": 0.0} if not job.accepted and job.attempt == 1 else {}
+        self._update(job.id, values, {"lease_expires_at": ttl_s} | begins)
+        if not job.accepted and job.lease_id is not None:
+            self.begin_lease(job.lease_id)
+
+    def hold_lease(self, job: Job, ttl_s: float) -> None:
+        """Push the expiry of a locked job's lease out without accepting it: its holder has not begun."""
+        self._update(job.id, {"phase": JobPhase.ASSIGNED}, {"lease_expires_at": ttl_s})
+
+    def held_job(self, request: ClaimRequest) -> Job | None:
+        """The first job the claimant may do that another holds ahead, being busy itself; not locked."""
+        row = self._connection.execute(_held(_shape(request)), _said(request)).one_or_none()
+        return None if row is None else JOBS.value_of(row)
 
     def lock_job_of_lease(self, lease: LeaseRef) -> Job:
         """Lock the job if `lease` is its current one."""
@@ -352,6 +364,19 @@ def _soonest(shape: _Shape) -> sa.Executable:
     return sa.select(sa.func.min(jobs.c.not_before), now()).where(*_suits(shape))
 
 
+@lru_cache(MAX_SHAPES)
+def _held(shape: _Shape) -> sa.Select[Any]:
+    busy = jobs.alias("busy")
+    is_busy = sa.exists().where(
+        busy.c.lease_owner == jobs.c.lease_owner,
+        busy.c.state == JobState.LEASED,
+        busy.c.accepted,
+        busy.c.id != jobs.c.id,
+    )
+    unbegun = (~jobs.c.accepted, jobs.c.lease_owner != sa.bindparam("owner"), is_busy)
+    return JOBS.select(*_suits(shape, JobState.LEASED), *unbegun).order_by(jobs.c.priority.desc(), jobs.c.id).limit(1)
+
+
 def _claimable(statement: sa.Select[Any], shape: _Shape) -> sa.Select[Any]:
     """The first queued job that the claimant may do now, in the order of the index."""
     return (
@@ -359,8 +384,8 @@ def _claimable(statement: sa.Select[Any], shape: _Shape) -> sa.Select[Any]:
     )
 
 
-def _suits(shape: _Shape) -> tuple[sa.ColumnElement[bool], ...]:
-    """Queued jobs that the claimant may do, now or once their back-off is over."""
+def _suits(shape: _Shape, state: JobState = JobState.QUEUED) -> tuple[sa.ColumnElement[bool], ...]:
+    """Jobs of a state that the claimant may do, now or once their back-off is over."""
     excluded = sa.exists().where(job_exclusions.c.job_id == jobs.c.id, job_exclusions.c.owner == sa.bindparam("owner"))
     carried = [
         sa.and_(labels.c.key == sa.bindparam(f"label_{n}"), labels.c.value == sa.bindparam(f"value_{n}"))
@@ -369,7 +394,7 @@ def _suits(shape: _Shape) -> tuple[sa.ColumnElement[bool], ...]:
     uncarried = sa.exists().where(labels.c.owner_id == jobs.c.id, ~sa.or_(sa.false(), *carried))
     offered = [sa.bindparam(f"pool_key_{n}", type_=Digest) for n in range(shape.num_pool_keys)]
     return (
-        jobs.c.state == JobState.QUEUED,
+        jobs.c.state == state,
         # One kind as an equality: the index then gives the order, and the first match ends the search.
         jobs.c.kind == shape.kinds[0] if len(shape.kinds) == 1 else jobs.c.kind.in_(shape.kinds),
         sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == sa.bindparam("device_id")),
