@@ -368,7 +368,12 @@ def _database_check(engine: sa.Engine, min_free_bytes: int) -> ReadinessCheck:
     if current != newest:
         return ReadinessCheck(name="database", ok=False, detail=f"schema is {current}, this server needs {newest}")
     if engine.dialect.name == "sqlite":
-        free_bytes = shutil.disk_usage(Path(str(engine.url.database)).parent).free
+        file = Path(str(engine.url.database)).absolute()
+        for path in (file, file.parent):
+            if not os.access(path, os.W_OK):  # what is there can still be read
+                detail = f"{path} cannot be written: mount its disk for writing, or give it to this user"
+                return ReadinessCheck(name="database", ok=False, detail=detail)
+        free_bytes = shutil.disk_usage(file.parent).free
         if free_bytes < min_free_bytes:
             detail = f"its disk has {free_bytes} bytes free, {min_free_bytes} must stay free (HILNAS_MIN_FREE_BYTES)"
             return ReadinessCheck(name="database", ok=False, detail=detail)
