@@ -123,4 +123,5 @@ class LeaseHistory(Store):
         until = sa.func.coalesce(leases.c.ended_at, now(), type_=Timestamp())
         statement = sa.select(leases.c.claimed_at, until).where(leases.c.device_id == device_id, until > since)
         spans = self._connection.execute(statement).all()
-        return float(sum((end - max(start, since)).total_seconds() for start, end in spans))
+        # Over a clock that was set back a lease may end before it begins.
+        return float(sum(max(0.0, (end - max(start, since)).total_seconds()) for start, end in spans))

@@ -34,8 +34,11 @@ class RegisteredWorker:
     left_at: datetime | None = None
 
     def lives(self, now: datetime) -> bool:
-        """Whether it was heard of lately, and did not say goodbye."""
-        return self.left_at is None and now - self.beat_at <= timedelta(seconds=DEAD_AFTER_S)
+        """Whether it was heard of lately, and did not say goodbye.
+
+        A beat of the future is from before the clock was set back: if it lives, the next one is due at once.
+        """
+        return self.left_at is None and abs(now - self.beat_at) <= timedelta(seconds=DEAD_AFTER_S)
 
 
 def absence(workers: tuple[RegisteredWorker, ...], kind: JobKind, now: datetime) -> str:
@@ -49,7 +52,7 @@ def absence(workers: tuple[RegisteredWorker, ...], kind: JobKind, now: datetime)
         return f"no worker{others} is running: {start}"
     last = max(able, key=lambda worker: worker.beat_at)
     how = "was stopped" if last.left_at is not None else "was last heard of"
-    ago_s = (now - (last.left_at or last.beat_at)).total_seconds()
+    ago_s = max(0.0, (now - (last.left_at or last.beat_at)).total_seconds())
     return f"no worker lives: {last.id} {how} {ago_s:.0f} s ago; {start}"
 
 
@@ -59,6 +62,7 @@ def death(workers: tuple[RegisteredWorker, ...], owner: str, now: datetime) -> s
     if worker is None or worker.lives(now):
         return ""
     return (
-        f"worker {worker.id}, which has the job, was last heard of {(now - worker.beat_at).total_seconds():.0f} s ago: "
+        f"worker {worker.id}, which has the job, was last heard of "
+        f"{max(0.0, (now - worker.beat_at).total_seconds()):.0f} s ago: "
         "another takes over when its lease ends"
     )
