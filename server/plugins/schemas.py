@@ -45,6 +45,9 @@ class DatasetKindResource(ProvidedResource):
 class MetricResource(ProvidedResource):
     """A metric that candidates are judged by; objectives, constraints, filters and orders name it."""
 
+    label: str = ""
+    """What pages call it; its name where its declaration gives nothing else."""
+
     unit: str
     """Unit of its values; empty for plain numbers."""
 
