@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas_engine.domain.metric import Goal, MetricSource
+from nas_engine.domain.plugins.declarations import SearchedSpaces
 from server.core.http.resources import Json, Resource
 
 
@@ -33,6 +34,9 @@ class AlgorithmResource(ProvidedResource):
 
     shifts: bool
     """Whether the supernet may be shifted during its searches."""
+
+    spaces: SearchedSpaces = SearchedSpaces.ANY
+    """Spaces that it searches: any; those with networks, so no table of results; or densely connected ones."""
 
 
 class DatasetKindResource(ProvidedResource):
