@@ -182,9 +182,9 @@ def training_step_memory(spec: TrainingSpec | NetworkSpec, space: SearchSpace) -
         TrainingError: the space is a table of results, or the spec names no architecture.
     """
     if isinstance(spec, NetworkSpec):
-        if spec.strategy.architecture is None:
+        if spec.architecture is None:
             raise TrainingError("which architecture? The spec of a network names one")
-        return network_step_memory(_graph(space, space.parse(spec.strategy.architecture), Form.DEPLOYED))
+        return network_step_memory(_graph(space, space.parse(spec.architecture), Form.DEPLOYED))
     genotype = _largest(space) if spec.strategy.TRAINS_LARGEST else _heaviest_path(space)
     graph = _graph(space, space.decode(genotype), Form.SUPERNET)
     return StepMemory(training_memory(graph).peak_bytes, _num_weights(space.supernet_graphs()), (Pass(graph),))

@@ -179,17 +179,21 @@ class ModelFiles(SpecPart):
         return "rknn" in self.formats
 
 
-class RetrainSettings(StandaloneSettings, ModelFiles):
-    """One architecture alone, as a board runs it; ends with its test accuracy and deployable model files."""
-
-    kind: Literal["retrain"] = "retrain"
-    """Name of the strategy; it selects these settings."""
+class NetworkSettings(StandaloneSettings, ModelFiles):
+    """What is trained by itself, what it starts from, and which model files are made of it."""
 
     architecture: Any = None
     """A published name, a genotype, or the space's own form. Absent in presets only: without it nothing is launched."""
 
     inherit_from: str | None = Field(default=None, min_length=1, max_length=100)
     """Supernet version (`supv_...`) whose weights it starts from; absent: from scratch."""
+
+
+class RetrainSettings(NetworkSettings):
+    """Settings of a network as the first release wrote them: a strategy of supernets."""
+
+    kind: Literal["retrain"] = "retrain"
+    """Name of the strategy; it selects these settings."""
 
 
 def _by_its_first_name(document: Any) -> Any:
