@@ -15,13 +15,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hilnas.cli.fronts import metric_cell
+from hilnas.cli.fronts import cell
 from hilnas.cli.specs.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import NotFoundError
 from hilnas.client.event_source import ReceivedEvent
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.metrics import TOP1
 from nas_engine.domain.text import duration_text
+from nas_engine.domain.uncertainty import Interval
 from server.jobs.spent.schemas import TimeResource
 from server.searches.schemas import ProgressResource, SearchResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
@@ -327,7 +329,7 @@ def entries_table(entries: Iterable[StudyEntryResource]) -> RenderableType:
     table = Table("number", "architecture", "state", "shared top1 [%]", "alone top1 [%]", "MACs", "step")
     for one in sorted(entries, key=lambda entry: -1.0 if entry.alone is None else entry.alone.top1, reverse=True):
         accuracies = [
-            "-" if accuracy is None else metric_cell("top1", accuracy.top1, accuracy.standard_error)
+            "-" if accuracy is None else cell(Interval.of_error(accuracy.top1, accuracy.standard_error), TOP1.unit)
             for accuracy in (one.shared, one.alone)
         ]
         step = f"{one.progress.step}/{one.progress.num_steps}"

@@ -60,6 +60,7 @@ _PARAMETERS = {
 }
 _MEMBERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("supernet",): ("supernet", "version"),  # of a search, of a ranking study
+    ("inherit_from",): ("version",),
     ("strategy", "inherit_from"): ("version",),
     ("algorithm", "latency_table"): ("batch",),
     ("warm_start", "search"): ("search",),

@@ -60,7 +60,8 @@ def problem_page(request: Request, problem: Problem) -> Response | None:
     return page(request, "problem.html", {"problem": problem}, status=int(problem.type.status))
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Write a number in full or with five digits; a dash where there is none."""
     if value is None:
         return "–"
     if not 1000 <= abs(value) < 1e12:
@@ -109,7 +110,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    numbers = {"number": _number, "interval": _interval, "median": _median, "millions": _millions}
+    numbers = {"number": number, "interval": _interval, "median": _median, "millions": _millions}
     environment.filters.update(numbers, time=_time, short=_short, heading=_heading, items_by=_items_by)
     return environment
 

@@ -79,6 +79,11 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
         """Per predicted metric, on evaluations that were predicted before they were made."""
         return {metric: _quality(pairs) for metric, pairs in self._fresh.items()}
 
+    @property
+    def remeasures(self) -> bool:
+        """What its settings say: the best by a noisy value is often the luckiest."""
+        return self._settings.remeasure
+
     def predictors(self) -> Mapping[Metric, MetricPredictor] | None:
         """What it predicts with, fitted to the results so far; None while there is too little to learn."""
         surrogate = self._surrogate() if len(self.ledger.asked) > self._settings.num_initial else None

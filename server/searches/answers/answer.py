@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measuring.paired import CorrectAnswers, PairedDifference
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1, TOP1
+from nas_engine.domain.metrics import ACCURACIES, LATENCY_US, TEST_TOP1
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.uncertainty import Interval
 from server.candidates.candidate import Candidate
@@ -111,7 +111,7 @@ class Answers:
             )
             considered = (*front.points, *front.dominated)
             ids = [one.id for one in considered]
-            answers = EvaluationStore(tx).current_answers(ids, (TOP1, TEST_TOP1))
+            answers = EvaluationStore(tx).current_answers(ids, ACCURACIES)
             return answered(front, tuple(bounds), measured_intervals(tx, considered), answers)
 
         return self._uow.read(look)

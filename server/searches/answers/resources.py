@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas_engine.domain.metrics import column_for
 from server.core.http.resources import interval_resource
 from server.searches.answers.answer import Answer, Beaten, Difference, Member
 from server.searches.answers.schemas import (
@@ -46,7 +47,12 @@ def _member(member: Member) -> AnswerMemberResource:
         if sha256 is not None
     ]
     values = [
-        AnswerValueResource(metric=metric.name, unit=metric.unit, interval=interval_resource(one, metric.unit))
+        AnswerValueResource(
+            metric=metric.name,
+            unit=metric.unit,
+            interval=interval_resource(one, metric.unit),
+            column=column_for(metric),
+        )
         for metric, one in member.intervals.items()
     ]
     return AnswerMemberResource.of(member, candidate, candidate_id=candidate.id, values=values, files=files)

@@ -10,6 +10,7 @@ from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.densenas import search_architecture
+from nas_engine.settings.algorithm_kinds import deriving_settings
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.training.loop import Hooks, Progress, StopReason
@@ -37,9 +38,10 @@ class DeriveHandler:
         """Train and derive until done, stopped, or the lease is lost."""
         given = self._derivations.load(lease)
         check_plugins(given.search)
-        wanted = given.search.spec.algorithm
-        if not isinstance(wanted, DenseNasSettings):
-            raise SearchStateError(f"search {given.search.id} is a {wanted.kind}: it derives nothing")
+        wanted = deriving_settings(given.search.spec.algorithm)
+        if wanted is None:
+            kind = given.search.spec.algorithm.kind
+            raise SearchStateError(f"search {given.search.id} is a {kind}: it derives nothing")
         space = self._space(given)
         dataset = self._resources.dataset(wanted.dataset, space, form=wanted.image_form)
         seed = given.search.spec.seed

@@ -9,7 +9,7 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.factory import create_algorithm
-from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.algorithm_kinds import deriving_settings
 from server.candidates.spec import SearchSpec
 from server.jobs.job import Job, LeaseRef
 from server.searches.fronts import Fronts
@@ -78,7 +78,8 @@ class StepHandler:
             supernet_version_id=search.supernet_version_id,
         )
         work = procedure.order(given, proposal, front, checkpoint.shift_state) if proposal.ended is None else None
-        doubted = noisy_best(search, front, checkpoint.remeasured) if proposal.ended is None else ()
+        doubts = procedure.remeasures and proposal.ended is None
+        doubted = noisy_best(search, front, checkpoint.remeasured) if doubts else ()
         checkpoint.remeasured |= set(doubted)
         report = {**warm_start_report, **procedure.report(given)}
         final = FinalOrders()
@@ -131,9 +132,7 @@ def create_procedure(spec: SearchSpec, space: SearchSpace) -> Procedure:
         InvalidSpaceError: the space is none that this kind searches.
         PluginError: no installed package brings its algorithm, or it cannot be used.
     """
-    match spec.algorithm:
-        case DenseNasSettings() as settings:
-            return DerivationProcedure(spec, settings, space)
-        case settings:
-            problem = search_problem(spec, space)
-            return EvaluatingProcedure(create_algorithm(settings, problem, spec.seed), problem, spec.stop)
+    if (settings := deriving_settings(spec.algorithm)) is not None:
+        return DerivationProcedure(spec, settings, space)
+    problem = search_problem(spec, space)
+    return EvaluatingProcedure(create_algorithm(spec.algorithm, problem, spec.seed), problem, spec.stop)

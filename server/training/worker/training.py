@@ -82,7 +82,7 @@ class TrainHandler:
         space = self._resources.spaces.space(spec.space.id, spec.space.parameters)
         inherited = None
         if isinstance(spec, NetworkSpec):
-            inherited = weights_to_inherit(spec.strategy, space, self._loaded)
+            inherited = weights_to_inherit(spec, space, self._loaded)
         whole = self._resources.dataset(spec.dataset, space, spec.resolution, spec.image_form)
         dataset = limited(whole, spec.max_train_images)
         require_batch(dataset, spec.batch_size)  # known here already, before processes are started
@@ -136,7 +136,7 @@ class TrainHandler:
         if not isinstance(run.spec, NetworkSpec):
             self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=dict(end.statistics)))
             return
-        wanted = run.spec.strategy
+        wanted = run.spec
         architecture = run.space.parse(wanted.architecture)
         dtype = Dtype(wanted.rknn_dtype) if wanted.wants_rknn else Dtype.FP32
         onnx = self._resources.artifacts.put((run.folder / MODEL_FILE).read_bytes(), ONNX_MEDIA_TYPE)

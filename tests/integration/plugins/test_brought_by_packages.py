@@ -6,7 +6,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from device_agent.runtime.brought import make_brought
 from device_agent.runtime.settings_schema import settings_schema
 from hilnas.v1 import control_pb2
 from hilnas.wire import identity_to_proto
+from nas_engine.cost.predictor import MetricPredictor
 from nas_engine.domain.errors import InvalidGenotypeError
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype
 from nas_engine.domain.metric import Goal
@@ -32,7 +34,7 @@ from nas_engine.domain.plugins.declarations import (
 from nas_engine.domain.plugins.doors import Brought, PluginError, Provider
 from nas_engine.domain.plugins.guard import Guard
 from nas_engine.domain.search_space import Form
-from nas_engine.search.algorithm import SearchProblem
+from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem
 from nas_engine.search.algorithms.random_search import RandomSearch
 from nas_engine.search.brought import BroughtAlgorithm
 from nas_engine.settings.algorithms import RandomSearchSettings
@@ -155,6 +157,11 @@ class TestAlgorithms:
             ({"report": lambda: 3}, lambda a: a.report(), "report raised TypeError"),
             ({"pick_models": always([5])}, lambda a: a.pick_models([(1.0,)]), "pick_models returned"),
             ({"front": lambda: [3]}, lambda a: a.front(), "something else than observations"),
+            ({"remeasures": "yes"}, lambda a: a.remeasures, "remeasures is 'yes'"),
+            ({"predictors": raises}, lambda a: a.predictors(), "predictors raised RuntimeError"),
+            ({"predictors": always(3)}, lambda a: a.predictors(), "something else than models by metric"),
+            ({"predictors": always({MACS: 3})}, lambda a: a.predictors(), "something else than models by metric"),
+            ({"predictors": always({})}, lambda a: a.predictors(), "no model of macs"),
             ({"tell": exits}, lambda a: a.tell([]), "tell raised SystemExit"),
         ],
     )
@@ -165,6 +172,16 @@ class TestAlgorithms:
             call(self.algorithm(**answers))
         assert str(caught.value).startswith("theirs of their-package 4.2: ")
         assert reason in str(caught.value)
+
+    def test_one_that_remeasures_and_predicts_is_believed(self) -> None:
+        models = {MACS: MetricPredictor(PROBLEM.space.genes, MACS)}
+        algorithm = self.algorithm(remeasures=True, predictors=always(models))
+        assert (algorithm.remeasures, algorithm.predictors()) == (True, models)
+
+    def test_one_that_says_nothing_of_either_does_neither(self) -> None:
+        old = SimpleNamespace(batch_size=1)  # of a package that is older than both
+        algorithm = BroughtAlgorithm(cast("SearchAlgorithm", old), PROBLEM, guard())
+        assert (algorithm.remeasures, algorithm.predictors()) == (False, None)
 
     def test_a_checkpoint_remembers_what_was_asked(self) -> None:
         first, second = self.algorithm(), self.algorithm()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from server.core.errors import InvalidSpecError
 from server.spaces.datasets import DatasetCatalog
 from tests.support.packages import find_packages, forget, lay_out
 from tests.support.paths import ROOT
+from tests.support.samples.table_results import table_bytes
 from tests.support.worlds.databases import TestDatabase
-from tests.support.worlds.worker_world import WorkerWorld
+from tests.support.worlds.worker_world import TINY_SPACE, WorkerWorld
 
 CLIMB = {"kind": "hill_climb", "batch_size": 4}
 SOURCES = ROOT / "docs" / "examples" / "algorithm_hill_climb"
@@ -38,10 +40,12 @@ def _nothing_is_remembered() -> object:
     forget()
 
 
-def install(folder: Path, version: str) -> None:
+def install(folder: Path, version: str, **changes: str) -> None:
     for old in folder.glob("*.dist-info"):
         shutil.rmtree(old)
     source = (SOURCES / "hilnas_hill_climb.py").read_text()
+    for name, value in changes.items():
+        source = source.replace('name="hill_climb",', f'name="hill_climb", {name}={value},')
     what = ("hilnas.algorithms", "hill_climb", source)
     lay_out(folder, "hilnas-hill-climb", *what, version=version, attribute="ALGORITHM")
     shutil.copy(SOURCES / "hilnas_hill_climb_search.py", folder)
@@ -103,6 +107,31 @@ def test_its_settings_are_checked_where_it_is_launched(
     shifted = {"shifting": {}, "supernet": world.ready_supernet().id, "objectives": [{"metric": "top1"}]}
     with pytest.raises(InvalidSpecError, match="shifting does not go with hill_climb: its package does not say so"):
         world.search(algorithm=CLIMB, **shifted)
+
+
+@pytest.mark.parametrize(
+    ("spaces", "space", "reason"),
+    [
+        ("dense", TINY_SPACE, "hill_climb searches densely connected spaces, 'spos' is none"),
+        ("graphs", {"id": "mine"}, "space 'mine' is a table of results: .* take another one"),
+    ],
+)
+def test_a_space_that_it_does_not_search_is_refused_where_it_is_launched(
+    installed: Path, sqlite_database: TestDatabase, tmp_path: Path, spaces: str, space: dict[str, Any], reason: str
+) -> None:
+    install(installed, "1.0", spaces=f'__import__("hilnas").SearchedSpaces("{spaces}")')
+    forget()
+    world = WorkerWorld(sqlite_database, tmp_path)
+    stored = world.artifacts.put(table_bytes(3), "application/json")
+    world.space_tables.register("mine", stored.sha256, world.spaces)
+    with pytest.raises(InvalidSpecError, match=reason) as caught:
+        world.search(space=space, algorithm=CLIMB, objectives=[{"metric": "macs"}])
+    assert [violation.pointer for violation in caught.value.violations] == ["/algorithm"]
+    install(installed, "1.0")
+    forget()
+    assert (
+        world.search(space=space, algorithm=CLIMB, objectives=[{"metric": "macs"}]).spec.algorithm.kind == "hill_climb"
+    )
 
 
 def test_a_registered_data_set_whose_package_is_at_fault_is_left_out_and_the_others_stay(
