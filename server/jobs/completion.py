@@ -119,8 +119,9 @@ def expire_lease(
     if not job.accepted and not job.cancel_requested:
         failure = Failure(FailureType.AGENT_SHUTDOWN, "the lease was never accepted")
         return fail_attempt(tx, kinds, job, failure, outcome=LeaseOutcome.EXPIRED)
-    brought = kinds[job.kind].brought(tx, job)
-    if brought and JobStore(tx).num_deaths_in_a_row(job) + 1 >= MAX_DEATHS_WITH_PLUGINS:
+    kind = kinds[job.kind]
+    brought = kind.brought(tx, job)
+    if brought and JobStore(tx).num_deaths_in_a_row(job, kind.counted_with(job)) + 1 >= MAX_DEATHS_WITH_PLUGINS:
         message = f"{MAX_DEATHS_WITH_PLUGINS} times the worker died, or hung, while it ran {brought}"
         failure = Failure(FailureType.LEASE_LOST, message)
         return fail_attempt(tx, kinds, job, failure, outcome=LeaseOutcome.EXPIRED, blames_brought=True)
