@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nas_engine.domain.metrics import all_metrics
-from nas_engine.domain.plugins.doors import Declared, Door, PluginError, Provider, own_provider
+from nas_engine.domain.plugins.doors import Declared, Door, Provider, VersionsDifferError, own_provider
 from nas_engine.settings.algorithm_kinds import declared_algorithms
 from nas_engine.settings.dataset_kinds import declared_datasets
 from nas_engine.spaces.registry import declared_spaces
@@ -34,7 +34,7 @@ def check_plugins(used: Sequence[UsedPlugin], work: str = "search") -> None:
         work: what the server started with them.
 
     Raises:
-        PluginError: names what differs, with both versions.
+        VersionsDifferError: names what differs, with both versions.
     """
     for one in used:
         here = _DECLARED[one.door]()
@@ -45,7 +45,7 @@ def check_plugins(used: Sequence[UsedPlugin], work: str = "search") -> None:
         other = f"not usable ({problem})" if problem else "not installed"
         if found is not None:
             other = f"of {found.provider}"
-        raise PluginError(
+        raise VersionsDifferError(
             f"the server started this {work} with {one.name} of {one.provider} ({one.door.value}), on this worker "
             f"it is {other}: install the same version for both, start both anew, and start the {work} again"
         )
