@@ -15,6 +15,7 @@ import torch
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.settings.dataset_kinds import declared_datasets
 from nas_engine.settings.images import AS_IT_IS, ImageForm
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.source import DatasetSource, open_dataset
@@ -93,6 +94,14 @@ class WorkerResources:
 
     def _open_dataset(self, name: str, image_size: int, channels: int, form: ImageForm) -> ImageDataset:
         dataset = replace(open_dataset(self._source(name, image_size, channels, form)), name=name)
+        registered = self._registered.registered(name)
+        if dataset.num_classes != registered.num_classes:
+            found = declared_datasets().get(registered.kind)
+            whose = "" if found.is_built_in else f" ({registered.kind} of {found.provider})"
+            raise DatasetError(
+                f"data set {name!r}{whose} has {dataset.num_classes} classes, "
+                f"{registered.num_classes} are declared of it: correct one of the two"
+            )
         for notice in dataset.notices:
             _log.warning("data set", dataset=name, notice=notice)
         return dataset

@@ -69,7 +69,7 @@ class Supernets(Trainings[Supernet]):
 
     def order(self, tx: Transaction, spec: TrainingSpec, creator: Creator) -> Supernet:
         """As `create_supernet`, inside the caller's transaction and without the checks."""
-        return self._queue(tx, _new(tx, spec, creator))
+        return self._queue(tx, _new(tx, spec, creator), spec)
 
     def register(self, spec: TrainingSpec, version: NewVersion, creator: Creator = NOBODY) -> Supernet:
         """Take in a supernet that was trained elsewhere: READY at once.

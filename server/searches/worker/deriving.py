@@ -15,11 +15,11 @@ from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.training.loop import Hooks, Progress, StopReason
 from nas_engine.training.strategies.differentiable import SearchReport
+from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
 from server.latency_tables.estimates import engine_table
 from server.latency_tables.latency_tables import LatencyTables
 from server.searches.steps.derivations import Derivations, DeriveInput
-from server.searches.worker.used_plugins import check_plugins
 from server.spaces.worker import WorkerResources
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
 
@@ -37,7 +37,7 @@ class DeriveHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Train and derive until done, stopped, or the lease is lost."""
         given = self._derivations.load(lease)
-        check_plugins(given.search)
+        check_plugins(given.search.plugins)
         wanted = deriving_settings(given.search.spec.algorithm)
         if wanted is None:
             kind = given.search.spec.algorithm.kind

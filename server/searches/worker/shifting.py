@@ -24,9 +24,9 @@ from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.shifting import SupernetShifter, transfer_to
 from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.spec import SearchSpec
+from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
 from server.searches.steps.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
-from server.searches.worker.used_plugins import check_plugins
 from server.spaces.worker import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.supernets import LoadedSupernets
@@ -55,7 +55,7 @@ class ShiftHandler:
     def _shift(
         self, given: ShiftInput, stopped: Callable[[], bool], report: Callable[[Mapping[str, JsonValue]], None]
     ) -> ShiftOutcome | None:
-        check_plugins(given.search)
+        check_plugins(given.search.plugins)
         spec = given.search.spec
         wanted = spec.shifting
         if wanted is None:

@@ -11,6 +11,7 @@ from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithm_kinds import deriving_settings
 from server.candidates.spec import SearchSpec
+from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
 from server.searches.fronts import Fronts
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepInput, StepStatus
@@ -24,7 +25,6 @@ from server.searches.worker.procedure import Procedure, Proposal
 from server.searches.worker.remeasure import noisy_best
 from server.searches.worker.shift_orders import finished_shift
 from server.searches.worker.step_checkpoint import StepCheckpoint, stored_document
-from server.searches.worker.used_plugins import check_plugins
 from server.searches.worker.warm_starting import start_warm
 from server.spaces.catalog import SpaceCatalog
 
@@ -43,7 +43,7 @@ class StepHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Do one step; a lost lease drops it without a trace."""
         given = self._steps.load(lease)
-        check_plugins(given.search)
+        check_plugins(given.search.plugins)
         spec = given.search.spec
         space = self._spaces.space(spec.space.id, spec.space.parameters)
         procedure = create_procedure(spec, space)

@@ -37,7 +37,7 @@ class Networks(Trainings[Network]):
             InvalidSpecError: it cannot be trained; every reason is given.
         """
         self._check(spec, place)
-        return self._uow.write(lambda tx: self._queue(tx, _new(tx, spec, creator)))
+        return self._uow.write(lambda tx: self._queue(tx, _new(tx, spec, creator), spec))
 
     def register(
         self,

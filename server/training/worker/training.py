@@ -20,6 +20,7 @@ from nas_engine.training.data.dataset import limited, require_batch
 from nas_engine.training.device_memory import fitted
 from nas_engine.training.loop import Hooks, StopReason
 from nas_engine.training.threads import threads
+from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.spaces.worker import WorkerResources
@@ -53,7 +54,9 @@ class TrainHandler:
 
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Train until done, cancelled, or the lease is lost."""
-        of_network = read_payload(TrainPayload, job.payload).network_id is not None
+        payload = read_payload(TrainPayload, job.payload)
+        check_plugins(payload.plugins, "training")
+        of_network = payload.network_id is not None
         trainings: Trainings[Supernet] | Trainings[Network] = self._networks if of_network else self._supernets
         training = trainings.start_training(lease)
         folder = self._resources.folder / "training"

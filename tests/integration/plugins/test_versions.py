@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
+from nas_engine.domain.metrics import TOP1
 from nas_engine.domain.plugins.doors import Door, Provider
 from server.candidates.search import UsedPlugin
 from server.candidates.states import SearchState
 from server.core.errors import InvalidSpecError
+from server.jobs.states import JobKind
 from server.spaces.datasets import DatasetCatalog
 from tests.support.packages import find_packages, forget, lay_out
 from tests.support.paths import ROOT
 from tests.support.samples.table_results import table_bytes
 from tests.support.worlds.databases import TestDatabase
-from tests.support.worlds.worker_world import TINY_SPACE, WorkerWorld
+from tests.support.worlds.worker_world import EVALUATION, TINY_SPACE, WorkerWorld
 
 CLIMB = {"kind": "hill_climb", "batch_size": 4}
 SOURCES = ROOT / "docs" / "examples" / "algorithm_hill_climb"
@@ -92,6 +94,59 @@ def test_a_worker_without_the_package_refuses_the_search(
     failed = world.searches.get_search(search.id)
     assert failed.state is SearchState.FAILED
     assert "on this worker it is not installed" in failed.reason
+
+
+def test_another_version_between_two_evaluations_ends_the_search_and_loses_no_value(
+    tmp_path: Path, sqlite_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    shapes = (ROOT / "docs" / "examples" / "dataset_shapes" / "hilnas_shapes.py").read_text()
+    what = ("hilnas-shapes", "hilnas.datasets", "shapes", shapes)
+    lay_out(folder, *what, version="1.0", attribute="SHAPES")
+    find_packages(monkeypatch, folder)
+    world = WorkerWorld(sqlite_database, tmp_path)
+    search = world.search(
+        objectives=[{"metric": "top1"}, {"metric": "macs"}],
+        supernet=world.ready_supernet(dataset="shapes").id,
+        evaluation=EVALUATION,
+        algorithm={"kind": "random", "batch_size": 4},
+        budget={"num_candidates": 8},
+    )
+    num_evaluated = 0
+    while num_evaluated < 2:
+        job = world.claim()
+        assert job is not None
+        world.do(job)
+        num_evaluated += job.kind is JobKind.EVALUATE
+    shutil.rmtree(next(folder.glob("*.dist-info")))
+    lay_out(folder, *what, version="2.0", attribute="SHAPES")
+    forget()
+    world.restart()
+    world.run_and_report()
+    failed = world.searches.get_search(search.id)
+    assert failed.state is SearchState.FAILED
+    assert "an evaluation failed" in failed.reason
+    assert "shapes of hilnas-shapes 1.0" in failed.reason
+    assert "it is of hilnas-shapes 2.0" in failed.reason
+    ends = [(candidate.state.value, candidate.reason) for candidate in world.candidates(search)]
+    assert ends == [("complete", "")] * 2 + [("failed", "the search was failed")] * 2
+    assert all(TOP1 in candidate.values for candidate in world.candidates(search)[:2])
+    # With the version put back, another search begins with what this one found.
+    shutil.rmtree(next(folder.glob("*.dist-info")))
+    lay_out(folder, *what, version="1.0", attribute="SHAPES")
+    forget()
+    world.restart()
+    again = world.search(
+        objectives=[{"metric": "top1"}, {"metric": "macs"}],
+        supernet=failed.spec.supernet,
+        evaluation=EVALUATION,
+        algorithm={"kind": "random", "batch_size": 4},
+        budget={"num_candidates": 4},
+        warm_start={"search": search.id},
+    )
+    world.run()
+    assert world.searches.get_search(again.id).state is SearchState.COMPLETED
 
 
 def test_its_settings_are_checked_where_it_is_launched(
