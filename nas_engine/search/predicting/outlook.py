@@ -71,7 +71,8 @@ class Outlook:
         """
         self._problem = problem
         self._predictors: Mapping[Metric, MetricPredictor] = {}
-        self._known = _complete(problem, results)
+        wanted = problem.observed_metrics
+        self._known = [o for o in results if not o.violations and all(metric in o.objectives for metric in wanted)]
         self.unknown_because = ""
         if len(self._known) < MIN_TOLD:
             self.unknown_because = f"{len(self._known)} results are known, gains are predicted from {MIN_TOLD}"
@@ -191,11 +192,6 @@ class Outlook:
         """Half the way from the median to the best result in one objective: its deviation, were it normal."""
         column = self._frame.scaled(self._points)[:, place]
         return float(np.median(column) - column.min()) / 2.0
-
-
-def _complete(problem: SearchProblem, results: Sequence[Observation]) -> list[Observation]:
-    wanted = problem.observed_metrics
-    return [o for o in results if not o.violations and all(metric in o.objectives for metric in wanted)]
 
 
 def _learned_from(problem: SearchProblem, results: Sequence[Observation]) -> list[Observation]:
