@@ -28,8 +28,10 @@ from server.core.http.provide import ApiSettings, Provided, install_provided
 from server.core.http.request_context import RequestContextMiddleware
 from server.fleet import routes as devices
 from server.jobs import routes as jobs
+from server.jobs.spent.spent import KindTime
 from server.jobs.workers import routes as workers
 from server.latency_tables import routes as latency_tables
+from server.latency_tables.batch import EstimateAgreement
 from server.measuring import routes as measurements
 from server.measuring.canaries import routes as canaries
 from server.plugins import routes as plugins
@@ -73,7 +75,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     system.router,
 )
-_VALUES = (LatencyStats, Loss, Correlation, RankingResult)
+_VALUES = (LatencyStats, Loss, KindTime, EstimateAgreement, Correlation, RankingResult)
 HTTP_THREADS = 100
 """Requests that run at a time; more than may wait for the one writer (`MAX_WAITING_WRITERS`): readers find room."""
 _ARTIFACT_PREFIX = "/api/v1/artifacts/"
