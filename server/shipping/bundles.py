@@ -254,16 +254,8 @@ def _conversions(tx: Transaction, models: Sequence[DeployableModel], candidate_i
         query = JobQuery(kinds=(JobKind.CONVERT,), states=(JobState.DONE,), candidate_id=candidate_id)
         page = JobStore(tx).page_of_jobs(query, PageRequest(MAX_PAGE_SIZE))
         jobs |= {job.id: job for job in reversed(page.items)}
-    logs = {job.id: log for job in jobs.values() if (log := _log_of(job)) is not None}
+    logs = {job.id: log for job in jobs.values() if (log := job.id_in_result("log_sha256")) is not None}
     return _Conversions(jobs=tuple(jobs.values()), logs=logs)
-
-
-def _log_of(job: Job) -> str | None:
-    match job.result:
-        case {"log_sha256": str(sha256)}:
-            return sha256
-        case _:
-            return None
 
 
 def _evidence_of_candidate(tx: Transaction, candidate_id: str, models: Sequence[DeployableModel]) -> _Evidence:
