@@ -273,7 +273,9 @@ def _evidence_of_candidate(tx: Transaction, candidate_id: str, models: Sequence[
     }
     if search.supernet_version_id is not None:
         documents["supernet.json"] = ("the weights that were inherited", _supernet(tx, search.supernet_version_id))
-    records = (*_profiled(tx, candidate, search, evaluations), *_measurements(tx, evaluations))
+    ids = dict.fromkeys(one.measurement_id for one in evaluations if one.measurement_id is not None)
+    measured = MeasurementStore(tx).get_many(ids)
+    records = (*_profiled(tx, candidate, search, evaluations), *(measured[one] for one in ids if one in measured))
     wanted = {one.sha256 for one in models}
     exports = ArtifactStore(tx).exports_of(candidate.arch_id)
     used = {one.sha256 for one in exports if one.sha256 == candidate.model_sha256} | wanted
@@ -298,12 +300,6 @@ def _profiled(
     record = MeasurementStore(tx).newest_measurement(candidate.latency_key, search.hardware_key, with_layers=True)
     known = {one.measurement_id for one in evaluations}
     return () if record is None or record.id in known else (record,)
-
-
-def _measurements(tx: Transaction, evaluations: Sequence[Evaluation]) -> tuple[MeasurementRecord, ...]:
-    ids = dict.fromkeys(one.measurement_id for one in evaluations if one.measurement_id is not None)
-    found = MeasurementStore(tx).get_many(ids)
-    return tuple(found[one] for one in ids if one in found)
 
 
 def _canaries(tx: Transaction, record: MeasurementRecord) -> JsonValue:

@@ -180,18 +180,15 @@ class Outlook:
                 errors[:, place] = found[objective.metric].standard_deviation / unit[place]
                 # The scale that a metric is learned on draws its bad values together: far out in them deviations are
                 # long to the worse side only, and would be taken for a chance to be best.
-                errors[:, place] = np.minimum(errors[:, place], self._better_half(place))
+                # Half the way from the median to the best result is the deviation, were it normal.
+                column = self._frame.scaled(self._points)[:, place]
+                errors[:, place] = np.minimum(errors[:, place], float(np.median(column) - column.min()) / 2.0)
         likely = np.ones(len(genotypes))
         for constraint in self._problem.constraints:
             prediction = found.get(constraint.metric)
             deviation = None if prediction is None else prediction.standard_deviation
             likely = likely * probability_met(constraint, means[constraint.metric], deviation)
         return np.maximum(self._frame.scaled(points), -MAX_AHEAD), errors, likely
-
-    def _better_half(self, place: int) -> float:
-        """Half the way from the median to the best result in one objective: its deviation, were it normal."""
-        column = self._frame.scaled(self._points)[:, place]
-        return float(np.median(column) - column.min()) / 2.0
 
 
 def _learned_from(problem: SearchProblem, results: Sequence[Observation]) -> list[Observation]:
