@@ -185,7 +185,9 @@ def training_step_memory(spec: TrainingSpec | NetworkSpec, space: SearchSpace) -
         if spec.architecture is None:
             raise TrainingError("which architecture? The spec of a network names one")
         return network_step_memory(_graph(space, space.parse(spec.architecture), Form.DEPLOYED))
-    genotype = _largest(space) if spec.strategy.TRAINS_LARGEST else _heaviest_path(space)
+    # The sandwich rule trains the last choice of every gene.
+    largest = space.canonical(tuple(gene.num_choices - 1 for gene in space.genes))
+    genotype = largest if spec.strategy.TRAINS_LARGEST else _heaviest_path(space)
     graph = _graph(space, space.decode(genotype), Form.SUPERNET)
     return StepMemory(training_memory(graph).peak_bytes, _num_weights(space.supernet_graphs()), (Pass(graph),))
 
@@ -223,11 +225,6 @@ def _graph(space: SearchSpace, architecture: Architecture, form: Form) -> LayerG
 def _num_weights(graphs: Iterable[LayerGraph]) -> int:
     shapes = {name: ref.full_shape for graph in graphs for name, ref in graph.weights.items()}
     return sum(num_elements(shape) for shape in shapes.values())
-
-
-def _largest(space: SearchSpace) -> Genotype:
-    """The last choice of every gene, as the sandwich rule trains it."""
-    return space.canonical(tuple(gene.num_choices - 1 for gene in space.genes))
 
 
 def _heaviest_path(space: SearchSpace) -> Genotype:

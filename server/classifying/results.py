@@ -182,7 +182,10 @@ def _record(
     payload, job = _payload(taken), taken.job
     return ClassificationRecord(
         id=new_id(IdPrefix.CLASSIFICATION),
-        source=_source(key),
+        # Answers of a simulator are no measurement.
+        source=EvaluationSource.SIMULATED
+        if key.identity.device_class is DeviceClass.SIMULATED
+        else EvaluationSource.MEASURED,
         images_sha256=payload.images_sha256,
         num_images=payload.num_images,
         num_classes=classification.num_classes,
@@ -206,9 +209,3 @@ def _record(
         result_digest=taken.digest,
         created_at=tx.now(),
     )
-
-
-def _source(key: HardwareKey) -> EvaluationSource:
-    """Answers of a simulator are no measurement."""
-    simulated = key.identity.device_class is DeviceClass.SIMULATED
-    return EvaluationSource.SIMULATED if simulated else EvaluationSource.MEASURED

@@ -11,7 +11,6 @@ from datetime import timedelta
 from enum import Enum
 
 from nas_engine.domain.job_protocol import FailureType, LeaseOrder
-from nas_engine.domain.measuring.environment import DeviceIdentity
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import InvalidValueError, LeaseLostError, NotFoundError
@@ -232,10 +231,11 @@ class AgentSessions:
                 class_reason=reason if lowered or reason else device.class_reason,
                 identity_since=tx.now(),
             )
+            versions = " ".join(f"{component} {version}" for component, version in identity.runtime_versions)
             note_device(
                 tx,
                 device,
-                f"runs as {identity.device_class.value} with {identity.runtime} {_versions(identity)}, clocks "
+                f"runs as {identity.device_class.value} with {identity.runtime} {versions}, clocks "
                 f"{identity.clocks_profile}, cores {', '.join((identity.core_mask, *report.capabilities.core_masks))}",
             )
         reported = replace(
@@ -352,7 +352,3 @@ class AgentSessions:
                 failure = Failure(FailureType.LEASE_LOST, "the agent was restarted")
                 locked = JobStore(tx).lock_job_of_lease(job.lease)
                 fail_attempt(tx, self._kinds, locked, failure, outcome=LeaseOutcome.EXPIRED)
-
-
-def _versions(identity: DeviceIdentity) -> str:
-    return " ".join(f"{component} {version}" for component, version in identity.runtime_versions)

@@ -121,16 +121,12 @@ def expire_lease(
         message = f"{MAX_DEATHS_WITH_PLUGINS} times the worker died, or hung, while it ran {brought}"
         failure = Failure(FailureType.LEASE_LOST, message, blames_brought=True)
         return fail_attempt(tx, kinds, job, failure, outcome=LeaseOutcome.EXPIRED)
-    if not brought and (beside := _died_of(tx, kinds, job)):
+    # What other packages bring to jobs that died, or will, with the holder of this one.
+    others = () if brought else JobStore(tx).jobs_lost_with(job)
+    if beside := next((words for other in others if (words := kinds[other.kind].brought(tx, other))), ""):
         failure = Failure(FailureType.AGENT_SHUTDOWN, f"{reason}: at the same time its worker ran {beside}")
         return fail_attempt(tx, kinds, job, failure, outcome=LeaseOutcome.EXPIRED)
     return fail_attempt(tx, kinds, job, Failure(FailureType.LEASE_LOST, reason), outcome=LeaseOutcome.EXPIRED)
-
-
-def _died_of(tx: Transaction, kinds: JobKinds, job: Job) -> str:
-    """What other packages bring to jobs that died, or will, with the holder of this one; empty where nothing."""
-    others = JobStore(tx).jobs_lost_with(job)
-    return next((words for other in others if (words := kinds[other.kind].brought(tx, other))), "")
 
 
 def _retry(tx: Transaction, kinds: JobKinds, job: Job, failure: Failure) -> None:

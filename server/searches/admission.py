@@ -165,7 +165,7 @@ class Admission:
         used = [(Door.SPACES, spec.space.id, space.provider)]
         algorithm = surveyed_algorithms().found.get(spec.algorithm.kind)
         used.append((Door.ALGORITHMS, spec.algorithm.kind, None if algorithm is None else algorithm.provider))
-        names = [spec.dataset, spec.algorithm.dataset if isinstance(spec.algorithm, DenseNasSettings) else None]
+        names = [spec.dataset, spec.algorithm.inputs().dataset]
         if isinstance(spec.supernet, TrainingSpec):
             names.append(spec.supernet.dataset)
         elif supernet is not None:

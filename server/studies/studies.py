@@ -25,7 +25,6 @@ from server.jobs.states import JobKind
 from server.spaces.architecture import ArchitectureRecord
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
-from server.spaces.descriptions import SpaceDescription
 from server.studies.lifecycle import end_study
 from server.studies.payloads import RankPayload, job_key
 from server.studies.spec import RankingStudySpec
@@ -122,7 +121,10 @@ class RankingStudies:
         dataset = self._datasets.describe(name)
         if dataset is None:
             raise _violation("/dataset", self._datasets.absence(name))
-        space = self._describe(training.space)
+        try:
+            space = self._spaces.describe(training.space.id, training.space.parameters)
+        except EngineError as error:
+            raise _violation("/supernet", f"its search space is not known here any more: {error}") from error
         if not space.has_graphs:
             raise _violation("/supernet", f"space {space.id!r} is a table of results: it has no networks to train")
         if dataset.num_classes != space.num_classes:
@@ -131,12 +133,6 @@ class RankingStudies:
         if (too_few := dataset.batch_fault(spec.training.batch_size)) is not None:
             raise _violation("/training/batch_size", too_few)
         return _Subject(version, training.space, name)
-
-    def _describe(self, space: SpaceSpec) -> SpaceDescription:
-        try:
-            return self._spaces.describe(space.id, space.parameters)
-        except EngineError as error:
-            raise _violation("/supernet", f"its search space is not known here any more: {error}") from error
 
     def _records(self, spec: RankingStudySpec, subject: _Subject) -> tuple[ArchitectureRecord, ...]:
         """The architectures of a study, each once.

@@ -211,20 +211,17 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """
     try:
         with Image.open(path) as file:
-            _check_size(file)
+            # Raised is what Pillow only warns of; warnings are turned into errors for a whole process alone.
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and file.width * file.height > limit:
+                size = f"{file.width}x{file.height}"
+                raise Image.DecompressionBombError(f"{size} pixels: more than {limit} are not decoded")
             file.load()
             yield _upright(file)
     except UnidentifiedImageError as error:  # its own text repeats the whole path
         raise DatasetError(f"{path} cannot be decoded (no image format that is known): remove or replace it") from error
     except _UNREADABLE as error:
         raise DatasetError(f"{path} cannot be decoded ({error}): remove or replace it") from error
-
-
-def _check_size(file: Image.Image) -> None:
-    """Raise what Pillow only warns of; warnings are turned into errors for a whole process alone, not for a thread."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and file.width * file.height > limit:
-        raise Image.DecompressionBombError(f"{file.width}x{file.height} pixels: more than {limit} are not decoded")
 
 
 def _upright(loaded: Image.Image) -> Image.Image:
@@ -298,11 +295,7 @@ def _random_box(size: tuple[int, int], seed: int) -> tuple[float, float, float, 
         if 0 < w <= width and 0 < h <= height:
             left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
             return left, top, left + w, top + h
-    return _whole_within_ratio(width, height)
-
-
-def _whole_within_ratio(width: int, height: int) -> tuple[float, float, float, float]:
-    """The middle of a picture, as much as the limits of the ratio leave: what torchvision takes after ten misses."""
+    # The middle, as much as the limits of the ratio leave: what torchvision takes after ten misses.
     w = min(width, round(height * CROP_RATIO[1]))
     h = min(height, round(width / CROP_RATIO[0]))
     left, top = (width - w) // 2, (height - h) // 2
