@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -35,7 +36,8 @@ def explanation_view(
     for table in layers.tables:
         parts += [Text(_title(table)), _block_table(table)]
     parts += [Text(f"blocks: {note}") for note in layers.notes]
-    changes = Table("change", "latency [us]", "from", "validation top1 [%]", "test top1 [%]", "MACs")
+    headers = ("change", "latency [us]", "from", "validation top1 [%]", "test top1 [%]", "MACs")
+    changes = Table(*map(escape, headers))  # else units in brackets are taken for markup
     for one in found.neighbours[:limit]:
         macs = "-" if one.macs_difference is None else f"{one.macs_difference:+,}"
         latency = _written(one.latency_difference_us, one.latency_interval_us)
@@ -90,7 +92,7 @@ def _title(table: BlockTimesResource) -> str:
 
 
 def _block_table(table: BlockTimesResource) -> Table:
-    shown = Table("block", "operator", "MACs", "time [us]", "share [%]")
+    shown = Table(*map(escape, ("block", "operator", "MACs", "time [us]", "share [%]")))
     for column in shown.columns[2:]:
         column.justify = "right"
     for one in table.blocks:
