@@ -49,6 +49,8 @@ def front_table(front: FrontResource) -> RenderableType:
         accuracies = _on_device(candidate) if on_device else ()
         names = (candidate.short_id, candidate.arch_id[:12])
         table.add_row(*names, *values, *(value_cell(known.get(one.name)) for one in others), *accuracies, flags)
+    if not front.points:
+        return Group(Text(title, style="bold"), Text(_empty(front)))
     parts: list[RenderableType] = [Text(title, style="bold"), table, Text("± is half a 95 % interval.")]
     if (said := _all_alike(front)) is not None:
         parts.insert(1, Text(said))
@@ -137,6 +139,16 @@ def _all_alike(front: FrontResource) -> str | None:
     return (
         f"None of these {len(front.points)} can be told apart from the others beyond its interval in every objective: "
         "measure again or validate with more images. 'hilnas search answer' says which to ship meanwhile."
+    )
+
+
+def _empty(front: FrontResource) -> str:
+    """Why there is no front."""
+    if not front.num_complete:
+        return "No candidate is complete."
+    return (
+        f"None of the {front.num_complete} complete candidates meets every constraint of the search: "
+        f"'hilnas search show {front.search_id}' says how near they came."
     )
 
 

@@ -127,6 +127,7 @@ def _plain_text(value: float, plus: str) -> str:
 
 
 def _rounded(value: float, decimals: int, plus: str = "") -> str:
-    if decimals >= 0:
-        return f"{value:{plus},.{decimals}f}"
-    return f"{round(value, decimals):{plus},.0f}"
+    rounded = round(value, decimals)
+    if rounded == 0.0:
+        return f"{0.0:.{max(0, decimals)}f}"  # of no sign: that of what was rounded away says nothing
+    return f"{rounded:{plus},.{max(0, decimals)}f}"

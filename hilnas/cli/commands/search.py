@@ -344,7 +344,8 @@ def _evaluated(progress: Document) -> str:
 
 def _front_size(progress: Document) -> str:
     """Of the last committed step; a dash before the first, when there may be a front already."""
-    return "-" if progress["reference_point"] is None and progress["num_complete"] else str(progress["front_size"])
+    unknown = progress["reference_point"] is None and progress["num_complete"] and progress.get("num_unmet") is None
+    return "-" if unknown else str(progress["front_size"])
 
 
 def _hypervolume(progress: Document) -> str:

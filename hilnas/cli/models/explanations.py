@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -38,7 +39,8 @@ def explanation_view(
         parts += [Text(_title(table)), _block_table(table)]
     parts += [Text(f"blocks: {note}") for note in layers.notes]
     accuracies = (column_title(one.name, one.unit) for one in (TOP1, TEST_TOP1))
-    changes = Table("change", "latency [us]", "from", *accuracies, column_title(MACS.name, MACS.unit))
+    latency_title = escape("latency [us]")  # else units in brackets are taken for markup
+    changes = Table("change", latency_title, "from", *accuracies, column_title(MACS.name, MACS.unit))
     for one in found.neighbours[:limit]:
         macs = "-" if one.macs_difference is None else f"{one.macs_difference:+,}"
         latency = _written(one.latency_difference_us, one.latency_interval_us)
@@ -93,7 +95,7 @@ def _title(table: BlockTimesResource) -> str:
 
 
 def _block_table(table: BlockTimesResource) -> Table:
-    shown = Table("block", "operator", "MACs", "time [us]", "share [%]")
+    shown = Table(*map(escape, ("block", "operator", "MACs", "time [us]", "share [%]")))
     for column in shown.columns[2:]:
         column.justify = "right"
     for one in table.blocks:

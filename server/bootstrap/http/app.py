@@ -19,7 +19,7 @@ from server.bootstrap.http import system_routes as system
 from server.classifying import routes as classifications
 from server.classifying.classification import Loss
 from server.core.http.event_stream import EventHub
-from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
+from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard, NamesInPaths
 from server.core.http.metrics import Metrics
 from server.core.http.openapi import add_routes, install_openapi
 from server.core.http.patience import BodyPatienceGuard
@@ -99,6 +99,7 @@ def create_app(provided: Provided) -> FastAPI:
     install_openapi(app, _VALUES)
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.
+    app.add_middleware(NamesInPaths)
     app.add_middleware(BodyLimitGuard, limits=limits)
     app.add_middleware(BodyPatienceGuard, patience=settings.patience)
     app.add_middleware(

@@ -152,9 +152,8 @@ def answered(
     members = tuple(member(one) for one in front.points)
     feasible = [one for one in front.dominated if all(_keeps(one, bound) for bound in constraints)]
     others = [member(one) for one in feasible]
-    unknown = tuple(
-        bound.metric for bound in bounds if not any(bound.metric in one.intervals for one in (*members, *others))
-    )
+    considered = (*front.points, *front.dominated)
+    unknown = tuple(bound.metric for bound in bounds if not any(bound.metric in one.current for one in considered))
 
     def goodness(one: Member) -> tuple[float, int]:
         return judged.minimized(one.candidate.values[judged.metric]), one.candidate.seq

@@ -14,6 +14,7 @@ from server.core.ids import short_id
 from server.measuring.measurement import measurement_kind
 from server.searches.answers.answer import Answer, Beaten, Member
 from server.searches.answers.verdict import Verdict
+from server.searches.feasibility import asked_text
 
 _MAX_NAMED = 5  # members that a sentence names one by one
 
@@ -36,9 +37,20 @@ def headline(answer: Answer) -> str:
     if answer.ship is not None:
         return f"{at}: ship {answer.ship.short_id}, {_described(answer, answer.ship)}"
     if answer.nearest is None:
-        return f"{at}: nothing yet, the search has no complete candidate that meets its constraints"
+        return f"{at}: nothing{'' if answer.front.search.state.final else ' yet'}, {_why_nothing(answer)}"
     values = ", ".join(f"{words_for(bound.metric)} {_value(answer.nearest, bound.metric)}" for bound in answer.bounds)
     return f"{at}: nothing meets that; the nearest is {answer.nearest.short_id}, {values}"
+
+
+def _why_nothing(answer: Answer) -> str:
+    front = answer.front
+    if not front.num_complete:
+        return "no candidate of the search is complete"
+    constraints = front.search.spec.domain_constraints()
+    return (
+        f"none of the {front.num_complete} complete candidates of the search meets its own constraints, "
+        f"{asked_text(constraints)}"
+    )
 
 
 def sentences(answer: Answer) -> list[str]:
@@ -97,7 +109,7 @@ def next_steps(answer: Answer) -> list[NextStep]:
     name, steps = short_id(search.id), []
     chosen = answer.ship
     if chosen is None:
-        bound = next((one for one in answer.bounds if one.metric not in answer.unknown), None)
+        bound = next((one for one in answer.bounds if one.metric not in answer.unknown), None) or _unmet(answer)
         order = "seq" if bound is None else ("-" if bound.maximum is None else "") + bound.metric.name
         steps.append(NextStep("what comes nearest", f"hilnas search candidates {name} --order-by {order} --limit 5"))
         steps.append(NextStep("the front as it is", f"hilnas search front {name}"))
@@ -113,6 +125,20 @@ def next_steps(answer: Answer) -> list[NextStep]:
         steps.append(NextStep("what its latency rests on", f"hilnas measurements list --arch-id {arch_id}"))
     steps.append(NextStep("beside the rest of the front", f"hilnas search front {name}"))
     return steps
+
+
+def _unmet(answer: Answer) -> Constraint | None:
+    """The constraint of the search that kept its candidates out; None where one met them all."""
+    front = answer.front
+    constraints = front.search.spec.domain_constraints()
+    if front.num_feasible or not constraints:
+        return None
+    values = [one.values for one in front.dominated]
+
+    def is_met(constraint: Constraint) -> bool:
+        return any(constraint.satisfied(one[constraint.metric]) for one in values if constraint.metric in one)
+
+    return next((one for one in constraints if not is_met(one)), constraints[0])
 
 
 def _at(answer: Answer) -> str:

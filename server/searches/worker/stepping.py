@@ -105,6 +105,7 @@ class StepHandler:
             reason=proposal.reason if ended else "",
             end_reason=proposal.end_reason if ended else None,
             generation=procedure.generation,
+            num_unmet=front.num_complete - front.num_feasible if front.num_complete else None,
             front_size=len(front.points),
             hypervolume=front.hypervolume,
             # Fixed by the first generation that is told, so that hypervolumes compare.
