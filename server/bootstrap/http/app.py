@@ -32,6 +32,7 @@ from server.fleet import routes as devices
 from server.jobs import routes as jobs
 from server.jobs.workers import routes as workers
 from server.latency_tables import routes as latency_tables
+from server.latency_tables.imported import routes as cost_tables
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
 from server.measuring import routes as measurements
 from server.measuring.canaries import routes as canaries
@@ -65,6 +66,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     measurements.router,
     classifications.router,
     latency_tables.router,
+    cost_tables.router,
     devices.router,
     canaries.router,
     supernets.router,
