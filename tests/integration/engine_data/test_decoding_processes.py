@@ -15,15 +15,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.images import Interpolation
+from nas_engine.settings.training import AugmentationName
+from nas_engine.training.data.augmentation import AUGMENTATIONS
 from nas_engine.training.data.decoding import processes
 from nas_engine.training.data.decoding.decoders import Decoded, Decoders, Picture, ThreadDecoders
 from nas_engine.training.data.decoding.picture import Decoding
 from nas_engine.training.data.decoding.pixel_cache import stacked
 from nas_engine.training.data.decoding.processes import ProcessDecoders
+from nas_engine.training.data.folder import load_folder
+from nas_engine.training.data.stream import TrainingStream
+from nas_engine.training.randomness import Randomness
 
 DECODING = Decoding(image_size=24, channels=3, centre_crop=0.875, interpolation=Interpolation.BILINEAR)
 
@@ -215,3 +221,38 @@ def test_cores_decide_and_are_shared_by_processes_that_train_together(monkeypatc
     assert chosen(8, {"WORLD_SIZE": "64", "LOCAL_WORLD_SIZE": "2"}) is four
     assert isinstance(chosen(8, {"WORLD_SIZE": "8"}), ThreadDecoders)
     four.close()
+
+
+def test_a_stream_gives_the_same_batches_by_processes_and_when_it_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    for number in range(24):
+        path = tmp_path / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
+
+    def batches(num_cores: int, steps: range) -> list[torch.Tensor]:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(num_cores)))
+        assert isinstance(processes.decoders(), ThreadDecoders if num_cores == 1 else ProcessDecoders)
+        dataset = load_folder(tmp_path, image_size=16, channels=3, validation_fraction=0.2, seed=0, in_memory_bytes=0)
+        stream = TrainingStream(
+            dataset,
+            batch_size=5,
+            augmentation=AUGMENTATIONS[AugmentationName.IMAGENET],
+            randomness=Randomness(7),
+            device=torch.device("cpu"),
+        )
+        try:
+            return [stream.batch(step).images_NCHW for step in steps]
+        finally:
+            stream.close()
+
+    expected = batches(1, range(7))
+    for one, other in zip(batches(5, range(7)), expected, strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(batches(5, range(4, 7)), expected[4:], strict=True):
+        assert torch.equal(one, other)
+    made = processes.decoders()
+    assert isinstance(made, ProcessDecoders)
+    made.close()
