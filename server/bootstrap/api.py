@@ -72,6 +72,7 @@ from server.jobs.registry import JobKinds
 from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.estimates import EstimateMaths
+from server.latency_tables.imported.cost_tables import CostTables
 from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.canaries.canaries import Canaries, CanarySettings, GoldenModel
@@ -204,7 +205,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     reports = CostReports(uow, tables, spaces, EstimateMaths())
     keeper = BatchKeeper(uow, tables, reports)
     boards = (Devices(uow, settings.leases), Latencies(uow), Classifications(uow))
-    latency_tables = (tables, reports, Batches(uow), keeper)
+    latency_tables = (tables, reports, Batches(uow), keeper, CostTables(artifacts))
 
     supernets = Supernets(uow, spaces, datasets)
     networks = Networks(uow, spaces, datasets)

@@ -18,6 +18,7 @@ from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.dataset_kinds import declared_datasets
 from nas_engine.settings.images import AS_IT_IS, ImageForm
 from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.decoding.pixel_cache import PixelCache
 from nas_engine.training.data.source import DatasetSource, open_dataset
 from server.artifacts.artifacts import Artifacts
 from server.spaces.catalog import SpaceCatalog
@@ -42,8 +43,11 @@ class WorkerResources:
         device: torch.device,
         pause: Pause = nullcontext,
         host_lock: Path | None = None,
+        pixels: PixelCache | None = None,
     ) -> None:
         """`folder` keeps weights and training checkpoints; `pause` is entered around every short torch step.
+
+        `pixels` keeps decoded images that are looked at again and again.
 
         `host_lock` is what `pause` takes, for processes that cannot be given a function.
         """
@@ -53,6 +57,7 @@ class WorkerResources:
         self.folder = folder
         self.pause = pause
         self.host_lock = host_lock
+        self.pixels = pixels
         self._registered = datasets
         self._dataset_lock = threading.Lock()
         self._dataset = lru_cache(maxsize=MAX_DATASETS)(self._open_dataset)

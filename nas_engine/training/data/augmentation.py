@@ -20,7 +20,8 @@ from nas_engine.settings.images import Interpolation
 from nas_engine.settings.training import AugmentationName
 from nas_engine.training.data.auto_augment import auto_augment, draw_policy
 from nas_engine.training.data.colour import draw_jitter, jitter
-from nas_engine.training.data.dataset import Normalisation, Pixels
+from nas_engine.training.data.dataset import Normalisation
+from nas_engine.training.data.decoding.picture import Pixels
 from nas_engine.training.randomness import Randomness, Stream
 
 if TYPE_CHECKING:

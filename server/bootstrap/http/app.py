@@ -32,6 +32,7 @@ from server.jobs.spent.spent import KindTime
 from server.jobs.workers import routes as workers
 from server.latency_tables import routes as latency_tables
 from server.latency_tables.batch import EstimateAgreement
+from server.latency_tables.imported import routes as cost_tables
 from server.measuring import routes as measurements
 from server.measuring.canaries import routes as canaries
 from server.plugins import routes as plugins
@@ -59,6 +60,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     measurements.router,
     classifications.router,
     latency_tables.router,
+    cost_tables.router,
     devices.router,
     canaries.router,
     supernets.router,
