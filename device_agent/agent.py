@@ -25,7 +25,7 @@ from device_agent.jobs import JobRunner, LeasedJob, Outcome
 from device_agent.look_ahead import Ahead, HeldJob, LookAhead
 from device_agent.measuring.device import MeasuringDevice
 from device_agent.measuring.procedure import Phase
-from device_agent.server_link.artifacts import DISK_FULL_MESSAGE, ArtifactCache
+from device_agent.server_link.artifacts import DISK_FULL_MESSAGE, READ_ONLY_MESSAGE, ArtifactCache
 from device_agent.server_link.backoff import Backoff
 from device_agent.server_link.link import Link, Trouble, describe, status, trouble
 from device_agent.server_link.renewal import DEFAULT_RENEW_EVERY_S, Renewer, obey
@@ -41,7 +41,7 @@ from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 _log = logging.getLogger(__name__)
 GOODBYE_TIMEOUT_S = 5.0
 MAX_PAUSE_S = 60.0
-DISK_FULL_PAUSE_S = 30.0  # without jobs, after one was given back because it did not fit on the disk
+DISK_FULL_PAUSE_S = 30.0  # without jobs, after one was given back because its model could not be stored
 _GIVEN_BACK = (FailureType.AGENT_SHUTDOWN, FailureType.UNSUPPORTED, FailureType.DEVICE_BUSY)
 
 
@@ -330,7 +330,7 @@ class Agent:
             return
         if outcome.failure in _GIVEN_BACK:
             self._returned.append(LeaseToReturn(job.lease, outcome.failure, outcome.message))
-            if outcome.message.startswith(DISK_FULL_MESSAGE):
+            if outcome.message.startswith((DISK_FULL_MESSAGE, READ_ONLY_MESSAGE)):
                 self._no_jobs_until = time.monotonic() + DISK_FULL_PAUSE_S
             return
         self._session.keep(job.lease.lease_id, envelope_to_proto(job.lease, outcome).SerializeToString())

@@ -284,7 +284,7 @@ def _measuring_settings(parsed: argparse.Namespace) -> MeasuringSettings:
     if not isinstance(runtime_settings, dict):
         raise AgentError(f"--runtime-settings {parsed.runtime_settings!r}: write a JSON object")
     return MeasuringSettings(
-        runtime=check_runtime(parsed.runtime),
+        runtime=check_runtime(parsed.runtime, runtime_settings),
         runtime_settings=runtime_settings,
         options=RuntimeOptions(
             cpus=cpus,

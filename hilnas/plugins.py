@@ -8,6 +8,7 @@ from nas_engine.domain.plugins.declarations import (
     DatasetDeclaration,
     ImageArrays,
     RuntimeDeclaration,
+    SearchedSpaces,
     SpaceDeclaration,
     WantedImages,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "MetricSource",
     "PluginError",
     "RuntimeDeclaration",
+    "SearchedSpaces",
     "SpaceDeclaration",
     "WantedImages",
 ]

@@ -227,10 +227,6 @@ def predictor_misses(runs: Runs, worlds: Sequence[Family]) -> list[str]:
     return misses
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", help="names, comma between [all that are reported]")
@@ -244,7 +240,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print worlds and algorithms")
     arguments = parser.parse_args()
     role = Role.TUNING if arguments.tuning else Role.REPORTED
-    chosen = _names(arguments.worlds) if arguments.worlds else [f.name for f in FAMILIES.values() if f.role is role]
+    chosen = (
+        [name.strip() for name in arguments.worlds.split(",")]
+        if arguments.worlds
+        else [f.name for f in FAMILIES.values() if f.role is role]
+    )
     names = [a.strip() for a in arguments.algorithms.split(";")] if arguments.algorithms else [*CHEAP, *SLOW]
     for known, asked in ((FAMILIES, chosen), (STREAMS, names)):
         if unknown := [name for name in asked if name not in known]:

@@ -33,7 +33,12 @@ def main() -> None:
         agents = [Agent(_settings(arguments, n, RuntimeName.FAKE)) for n in numbers]
     else:
         log = timed_board.StayLog(arguments.folder / f"stays-{arguments.first:03d}.jsonl")
-        agents = [_timed(_settings(arguments, n, timed_board.NAME), arguments.service_ms / 1e3, log) for n in numbers]
+        service_s = arguments.service_ms / 1e3
+        agents = []
+        for number in numbers:
+            settings = _settings(arguments, number, timed_board.NAME)
+            measurer = timed_board.TimedMeasurer(settings.name, settings.measuring, service_s, log)
+            agents.append(Agent(settings, measurer))
     threads = [threading.Thread(target=agent.run, name=f"agent-{n}") for n, agent in enumerate(agents)]
 
     def stop(*_: object) -> None:
@@ -46,10 +51,6 @@ def main() -> None:
     for thread in threads:
         while thread.is_alive():  # joins that can be interrupted by the signal
             thread.join(0.5)
-
-
-def _timed(settings: AgentSettings, service_s: float, log: timed_board.StayLog) -> Agent:
-    return Agent(settings, timed_board.TimedMeasurer(settings.name, settings.measuring, service_s, log))
 
 
 def _settings(arguments: argparse.Namespace, number: int, runtime: str) -> AgentSettings:

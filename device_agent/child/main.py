@@ -25,7 +25,7 @@ from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
 from hilnas.wire import classification_to_proto, measurement_to_proto
 from nas_engine.domain.host.host_lock import HostBusyError, HostLock
 from nas_engine.domain.job_protocol import FailureType
-from nas_engine.domain.measurement import InvalidMeasurementError, Measurement
+from nas_engine.domain.measurement import Measurement
 
 _PREPARE_WAIT_S = 5.0
 
@@ -81,7 +81,7 @@ def _answer(device: MeasuringDevice, message: ProcessRequest, answers: BinaryIO)
         failure = error
     except MemoryError:
         failure = JobFailedError(FailureType.OUT_OF_MEMORY, "the measuring process ran out of memory")
-    except (InvalidMeasurementError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever it is: a process that is left without an answer is waited for in vain
         failure = JobFailedError(FailureType.AGENT_FAULT, f"{type(error).__name__}: {error}")
     return ProcessEvent(failure=failure_to_proto(failure))
 

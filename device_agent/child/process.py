@@ -27,6 +27,7 @@ from device_agent.measuring.classify import ClassifyRequest
 from device_agent.measuring.device import MeasuringDevice, MeasuringSettings
 from device_agent.measuring.messages import PHASES, failure_from_proto
 from device_agent.measuring.procedure import MeasureRequest, OnPhase, Phase, without_layers
+from device_agent.runtime.select import brought_runtime
 from device_agent.stop import StopToken
 from hilnas.v1.measuring_process_pb2 import ProcessEvent, ProcessRequest
 from hilnas.wire import classification_from_proto, known, measurement_from_proto
@@ -147,6 +148,11 @@ class ChildMeasurer:
             self._standby.end()
             self._standby = None
 
+    def _ran(self) -> str:
+        """What of a package it ran, for people: that may be at fault as well as the model."""
+        brought = brought_runtime(self._settings.runtime)
+        return f" that ran {brought}" if brought else ""
+
     def _ask(
         self,
         request: ProcessRequest,
@@ -169,11 +175,10 @@ class ChildMeasurer:
                     event = child.next_event(deadline if sent else max(deadline, start_deadline))
                     token.check()
                     if event is _NoEvent.TIMEOUT:
-                        raise JobFailedError(
-                            FailureType.RUNTIME_TIMEOUT, "the measuring process did not answer in time"
-                        )
+                        message = f"the measuring process{self._ran()} did not answer in time"
+                        raise JobFailedError(FailureType.RUNTIME_TIMEOUT, message)
                     if isinstance(event, _NoEvent):
-                        raise child.autopsy()
+                        raise child.autopsy(self._ran())
                     match event.WhichOneof("event"):
                         case "ready":
                             child.send(request)
@@ -264,15 +269,17 @@ class _Child:
         """Wake whoever waits in `next_event`."""
         self._events.put(_NoEvent.INTERRUPTED)
 
-    def autopsy(self) -> JobFailedError:
-        """Why it died, as far as can be told."""
+    def autopsy(self, ran: str = "") -> JobFailedError:
+        """Why it died, as far as can be told; `ran` says what it ran."""
         code = self._process.wait(TERM_GRACE_S)
         tail = self._stderr_path.read_bytes()[-_STDERR_TAIL_BYTES:].decode(errors="replace").strip()
         last = tail.splitlines()[-1] if tail else "it said nothing"
         if code == -signal.SIGKILL:
-            return JobFailedError(FailureType.OUT_OF_MEMORY, f"the measuring process was killed from outside: {last}")
+            return JobFailedError(
+                FailureType.OUT_OF_MEMORY, f"the measuring process{ran} was killed from outside: {last}"
+            )
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return JobFailedError(FailureType.RUNTIME_CRASHED, f"the measuring process ended with {how}: {last}")
+        return JobFailedError(FailureType.RUNTIME_CRASHED, f"the measuring process{ran} ended with {how}: {last}")
 
     def end(self) -> None:
         """Ask it to end, then make it: SIGTERM, three seconds, SIGKILL. Always leaves no process."""

@@ -36,7 +36,10 @@ def doctor(settings: MeasuringSettings, out: TextIO, *, as_json: bool = False) -
 def examine(settings: MeasuringSettings, may_use: MayUse = os.access) -> list[Finding]:
     """Everything the doctor looks at. The host's state has no influence on simulated devices: it is left out there."""
     board = BoardTelemetry(settings.root)
-    device = _device(settings)
+    try:
+        device: MeasuringDevice | RuntimeUnavailableError = MeasuringDevice(settings)
+    except RuntimeUnavailableError as error:
+        device = error
     findings = [
         Finding(FindingLevel.OK, "board", settings.board_model or board.board_model()),
         _runtime(settings, device),
@@ -53,13 +56,6 @@ def examine(settings: MeasuringSettings, may_use: MayUse = os.access) -> list[Fi
     if settings.runtime == RuntimeName.RKNNLITE:
         findings += examine_npu(settings.root, board, may_use)
     return findings
-
-
-def _device(settings: MeasuringSettings) -> MeasuringDevice | RuntimeUnavailableError:
-    try:
-        return MeasuringDevice(settings)
-    except RuntimeUnavailableError as error:
-        return error
 
 
 def _runtime(settings: MeasuringSettings, device: MeasuringDevice | RuntimeUnavailableError) -> Finding:

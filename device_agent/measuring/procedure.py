@@ -154,10 +154,16 @@ def run_measurement(
     if not request.layer_times or not isinstance(setup.runtime, LayerTimer):
         return measured
     on_timed(measured)
-    # Last of all: what a profiler costs touches no sample, no canary and no reading of the board.
+    return _with_layers(measured, request, setup, setup.runtime)
+
+
+def _with_layers(
+    measured: Measurement, request: MeasureRequest, setup: MeasuringSetup, timer: LayerTimer
+) -> Measurement:
+    """Time the layers, last of all: what a profiler costs touches no sample, no canary and no reading of the board."""
     try:
         with setup.lock():
-            layers = setup.runtime.layer_times(request.model, request.settings, PROFILED_S)
+            layers = timer.layer_times(request.model, request.settings, PROFILED_S)
     except Exception as error:  # engines raise what they like, and no failure of a profiler is one of the measurement
         return without_layers(measured, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     return replace(measured, layers=layers)

@@ -35,7 +35,8 @@ def read_profile(data: bytes, num_runs: int, source: str) -> LayerProfile | None
         InvalidMeasurementError: it is no such file.
     """
     try:
-        events = [event for event in json.loads(data) if _is_kernel(event)]
+        nodes = (event for event in json.loads(data) if event.get("cat") == "Node")
+        events = [event for event in nodes if str(event.get("name", "")).endswith(_SUFFIX)]
         events.sort(key=lambda event: event["ts"])
         kernels: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         start, end = -1, -1
@@ -48,7 +49,10 @@ def read_profile(data: bytes, num_runs: int, source: str) -> LayerProfile | None
         for (_, name), runs in kernels.items():
             if len(runs) == num_runs:
                 operator = str(runs[0]["args"].get("op_name", ""))
-                layers.append(_layer(name.removesuffix(_SUFFIX), operator))
+                short, operator = (
+                    one_line(text, MAX_NAME_CHARACTERS) for text in (name.removesuffix(_SUFFIX), operator)
+                )
+                layers.append(ProfiledLayer(name=short, operator=operator))
                 times.append([round(float(run["dur"]) * 1e3) for run in runs[1:]])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidMeasurementError(f"the profiler's file cannot be read: {error!r}") from error
@@ -56,11 +60,3 @@ def read_profile(data: bytes, num_runs: int, source: str) -> LayerProfile | None
         return None
     by_run = zip(*times, strict=True)
     return LayerProfile(source=source, layers=tuple(layers), times_ns=tuple(by_run))
-
-
-def _is_kernel(event: Any) -> bool:
-    return event.get("cat") == "Node" and str(event.get("name", "")).endswith(_SUFFIX)
-
-
-def _layer(name: str, operator: str) -> ProfiledLayer:
-    return ProfiledLayer(name=one_line(name, MAX_NAME_CHARACTERS), operator=one_line(operator, MAX_NAME_CHARACTERS))

@@ -12,7 +12,7 @@ from typing import Any
 
 from device_agent.failures import RuntimeUnavailableError
 from device_agent.runtime.base import Runtime
-from device_agent.runtime.brought import make_brought
+from device_agent.runtime.brought import BUILD_TIMEOUT_S, make_brought
 from nas_engine.domain.plugins.declarations import RuntimeDeclaration
 from nas_engine.domain.plugins.door_survey import called_in_process
 from nas_engine.domain.plugins.doors import Brought, Door, PluginError, declared, entries
@@ -89,8 +89,9 @@ BUILT_IN = (
 """Runtimes that ship with the agent."""
 
 
-def check_runtime(name: str) -> str:
-    """Return a name that an agent may be started with; a package that brings it is imported in a process of its own.
+def check_runtime(name: str, settings: Mapping[str, Any] | None = None) -> str:
+    """Return a name that an agent may be started with; what a package brings is imported, and built with its settings,
+    in a process of its own.
 
     Raises:
         RuntimeUnavailableError: there is none of that name, or its package cannot be used, with the reason.
@@ -102,12 +103,30 @@ def check_runtime(name: str) -> str:
     if name not in installed:
         known = ", ".join((*shipped, *installed))
         raise RuntimeUnavailableError(f"unknown runtime {name!r}: use one of {known}")
-    function = "nas_engine.domain.plugins.door_survey:import_implementation"
+    looks = ("nas_engine.domain.plugins.door_survey:import_implementation", "device_agent.runtime.brought:build_once")
     try:
-        called_in_process(Door.RUNTIMES, RuntimeDeclaration, function, name, None, shipped=shipped)
+        for look in looks:
+            called_in_process(
+                Door.RUNTIMES,
+                RuntimeDeclaration,
+                look,
+                name,
+                dict(settings or {}),
+                shipped=shipped,
+                timeout_s=BUILD_TIMEOUT_S,
+            )
     except PluginError as error:
         raise RuntimeUnavailableError(f"runtime {error}") from error
     return name
+
+
+def brought_runtime(name: str) -> str:
+    """Name a runtime that a package brings, with package and version; empty where it ships or is not known."""
+    try:
+        found = declared_runtime(name)
+    except RuntimeUnavailableError:
+        return ""
+    return "" if found.is_built_in else f"runtime {name} of {found.provider}"
 
 
 def declared_runtime(name: str) -> Brought[RuntimeDeclaration]:

@@ -19,6 +19,7 @@ from nas_engine.domain.job_protocol import FailureType
 MAX_ATTEMPTS = 5
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_FULL_MESSAGE = "the device's disk is full"
+READ_ONLY_MESSAGE = "the device's disk is read-only"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _READ_BYTES = 1 << 20
 
@@ -88,7 +89,7 @@ class ArtifactCache:
                 except OSError as error:
                     self._drop_partial(ref)  # or the disk would stay full
                     if error.errno not in DISK_FULL:
-                        raise JobFailedError(FailureType.AGENT_FAULT, f"cannot store an artifact: {error}") from error
+                        raise _cannot_store(error) from error
                     self._fetch_after_clearing(ref, fetch, pause)
             os.utime(path)  # marks it as used last
             yield path
@@ -110,7 +111,7 @@ class ArtifactCache:
         except OSError as error:
             self._drop_partial(ref)
             if error.errno not in DISK_FULL:
-                raise JobFailedError(FailureType.AGENT_FAULT, f"cannot store an artifact: {error}") from error
+                raise _cannot_store(error) from error
             raise JobFailedError(
                 FailureType.DEVICE_BUSY, f"{DISK_FULL_MESSAGE}: an artifact of {ref.size_bytes} bytes does not fit"
             ) from error
@@ -200,3 +201,10 @@ def _digest(path: Path) -> str:
         while data := file.read(_READ_BYTES):
             digest.update(data)
     return digest.hexdigest()
+
+
+def _cannot_store(error: OSError) -> JobFailedError:
+    """A card that the kernel no longer trusts is no fault of the job, and spends none of its attempts."""
+    if error.errno == errno.EROFS:
+        return JobFailedError(FailureType.DEVICE_BUSY, f"{READ_ONLY_MESSAGE}: cannot store an artifact: {error}")
+    return JobFailedError(FailureType.AGENT_FAULT, f"cannot store an artifact: {error}")

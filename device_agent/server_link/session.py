@@ -226,7 +226,10 @@ class ServerSession:
                 text = f"{control_pb2.ResultStatus.Name(answer.status)} {answer.reason}".strip()
             except grpc.RpcError as error:
                 text = describe(error)
-                rejected = trouble(error) is Trouble.INVALID or _too_large(error, result)
+                # gRPC itself refuses a result for its size, on this end or the other: no later try will do better.
+                exhausted = status(error) is grpc.StatusCode.RESOURCE_EXHAUSTED
+                too_large = exhausted and len(result.envelope) > MAX_SENT_BYTES
+                rejected = trouble(error) is Trouble.INVALID or too_large
                 if not rejected and status(error) in _FAULTS_OF_SERVER:
                     _log.warning("result %s stays, the server fails on it: %s", result.sha256[:12], text)
                     continue
@@ -243,8 +246,3 @@ class ServerSession:
     def _take(self, enrolled: Enrolled) -> None:
         self._agent.agent_id = enrolled.agent_id
         self._link.set_credential(enrolled.credential)
-
-
-def _too_large(error: grpc.RpcError, result: SpooledResult) -> bool:
-    """Whether gRPC itself refuses a result for its size, on this end or the other: no later try will do better."""
-    return status(error) is grpc.StatusCode.RESOURCE_EXHAUSTED and len(result.envelope) > MAX_SENT_BYTES

@@ -29,7 +29,7 @@ def comparison_view(found: ComparisonResource) -> RenderableType:
         return Group(searches, Text("No search has a front yet."))
     points = Table("search", "candidate")
     for objective in found.objectives:
-        points.add_column(column_title(objective.metric, objective.unit), justify="right")
+        points.add_column(column_title(objective.metric, objective.unit, objective.column), justify="right")
     first = found.objectives[0]
     joint = [(one, point) for one in found.searches for point in one.points if point.on_joint_front]
     joint.sort(key=lambda row: row[1].values[0], reverse=first.goal == "maximize")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -11,14 +11,13 @@ from rich.text import Text
 
 from hilnas.client.views.metric_titles import metric_title
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.metrics import metric_named
-from nas_engine.domain.plugins.doors import PluginError
+from nas_engine.domain.metrics import DEVICE_TOP1, declarations, declared_metric
 from nas_engine.domain.uncertainty import Interval, number_text, shown_in, unit_text
 from server.searches.answers.schemas import AnswerMemberResource, AnswerResource
-from server.searches.candidate_schemas import CandidateResource, FrontResource
+from server.searches.candidate_schemas import CandidateResource, FrontResource, MetricValueResource
 
 _DEVICES = {"board": "a board", "emulated": "an emulated device", "simulated": "a simulated device"}
-_ON_DEVICE = ("device_top1", "loss on the device")
+_LOSS = "loss on the device"
 
 
 def front_table(front: FrontResource) -> RenderableType:
@@ -26,35 +25,32 @@ def front_table(front: FrontResource) -> RenderableType:
     title = f"Pareto front of {front.search_id}{latencies_text(front.latency_kind, front.device_class)}"
     if front.dominance is Dominance.CONFIDENT:
         title += ", nothing dominated beyond its 95 % confidence interval"
-    told = {objective.metric for objective in front.objectives}
-    # What is an objective has its column already.
-    others = [name for name in ("test_top1", "macs", "params") if name not in told]
+    # What is an objective has its column already; accuracy on the device has two of its own.
+    told = {DEVICE_TOP1.name, *(objective.metric for objective in front.objectives)}
+    others = [one for one in listed_values(point.candidate for point in front.points) if one.name not in told]
     table = Table("candidate", "architecture")
     for objective in front.objectives:
-        table.add_column(column_title(objective.metric, objective.unit), justify="right")
-    for name in others:
-        table.add_column(column_title(name, metric_unit(name)), justify="right")
+        table.add_column(column_title(objective.metric, objective.unit, objective.column), justify="right")
+    for one in others:
+        table.add_column(column_title(one.name, one.unit, one.column), justify="right")
     on_device = any(point.candidate.device_accuracy is not None for point in front.points)
-    for name in _ON_DEVICE if on_device else ():
-        table.add_column(f"{name} [%]", justify="right")
+    if on_device:
+        table.add_column(column_title(DEVICE_TOP1.name, DEVICE_TOP1.unit), justify="right")
+        table.add_column(escape(f"{_LOSS} [%]"), justify="right")
     table.add_column("flags")
     for point in front.points:
         candidate = point.candidate
-        errors = {one.name: one.uncertainty for one in candidate.values}
+        known = {one.name: one for one in candidate.values}
         values = [
             cell(Interval.of_error(value, spread), objective.unit)
             for value, spread, objective in zip(point.values, point.uncertainties, front.objectives, strict=True)
         ]
-        test = candidate.test_top1
-        known = {
-            "test_top1": "-" if test is None else cell(Interval.of_error(test, errors.get("test_top1")), "fraction"),
-            "macs": _count(candidate.macs),
-            "params": _count(candidate.params),
-        }
         flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
         accuracies = _on_device(candidate) if on_device else ()
         names = (candidate.short_id, candidate.arch_id[:12])
-        table.add_row(*names, *values, *(known[name] for name in others), *accuracies, flags)
+        table.add_row(*names, *values, *(value_cell(known.get(one.name)) for one in others), *accuracies, flags)
+    if not front.points:
+        return Group(Text(title, style="bold"), Text(_empty(front)))
     parts: list[RenderableType] = [Text(title, style="bold"), table, Text("± is half a 95 % interval.")]
     if (said := _all_alike(front)) is not None:
         parts.insert(1, Text(said))
@@ -68,19 +64,21 @@ def answer_view(answer: AnswerResource) -> RenderableType:
     chosen = answer.ship or answer.nearest
     if chosen is not None and all(one.candidate_id != chosen.candidate_id for one in shown):
         shown.insert(0, chosen)
-    units = {one.metric: one.unit for member in shown for one in member.values}
-    first = [name for name in ("top1", "test_top1", "latency_us") if name in units]
-    metrics = [*first, *(name for name in units if name not in first)]
+    metrics = {one.metric: one for member in shown for one in member.values}
+    in_order = sorted(metrics, key=_place)
     verdicts = {one.short_id: one for one in answer.compared}
     table = Table("", "candidate", "architecture")
-    for name in metrics:
-        table.add_column(column_title(name, units[name]), justify="right")
-    table.add_column(f"{metric_title(answer.judged)}, what is shipped less it", justify="right")
+    for name in in_order:
+        table.add_column(column_title(name, metrics[name].unit, metrics[name].column), justify="right")
+    judged = metric_title(answer.judged, metrics[answer.judged].column if answer.judged in metrics else "")
+    table.add_column(escape(f"{judged}, what is shipped less it"), justify="right")
     for member in shown:
         differences = verdicts[member.short_id].differences if member.short_id in verdicts else []
         less = next((one for one in differences if one.metric == answer.judged), None)
         difference = "" if less is None else f"{less.interval.text} ({less.verdict.value})"
-        table.add_row(_mark(answer, member), member.short_id, member.arch_id[:12], *_cells(member, metrics), difference)
+        table.add_row(
+            _mark(answer, member), member.short_id, member.arch_id[:12], *_cells(member, in_order), difference
+        )
     parts: list[RenderableType] = [Text(answer.headline, style="bold"), *map(Text, answer.sentences)]
     if shown:
         parts += [table, Text("± is half a 95 % interval." + latencies_text(answer.latency_kind, answer.device_class))]
@@ -97,11 +95,31 @@ def latencies_text(kind: str | None, device_class: str | None) -> str:
     return f" ({kind} latency on {_DEVICES.get(device_class or '', 'devices of several classes')})"
 
 
-def column_title(metric: str, unit: str) -> str:
-    """A metric above its column, with the unit that its values are shown in; brackets are no markup."""
+def listed_values(candidates: Iterable[CandidateResource]) -> list[MetricValueResource]:
+    """One value of each metric that tables of some candidates show, in the order of their columns."""
+    known = {one.name: one for candidate in candidates for one in candidate.values}
+    declared = {name: declared_metric(name) for name in known}
+    listed = (name for name, one in declared.items() if one is None or one.listed)
+    return [known[name] for name in sorted(listed, key=_place)]
+
+
+def _place(metric: str) -> int:
+    """Place of a metric among the columns: as they are declared, those that are not installed here last."""
+    names = [one.name for one in declarations()]
+    return names.index(metric) if metric in names else len(names)
+
+
+def column_title(metric: str, unit: str, column: str = "") -> str:
+    """A metric above its column, with the unit that its values are shown in; brackets are no markup.
+
+    Args:
+        metric: its name.
+        unit: of its values.
+        column: what the server calls it there; without, its declaration says it.
+    """
     shown = unit_text(unit)
-    title = metric_title(metric)
-    return escape(f"{title} [{shown}]") if shown else title
+    title = metric_title(metric, column)
+    return escape(f"{title} [{shown}]" if shown else title)
 
 
 def cell(interval: Interval, unit: str) -> str:
@@ -109,17 +127,9 @@ def cell(interval: Interval, unit: str) -> str:
     return number_text(shown_in(interval, unit))
 
 
-def metric_cell(name: str, value: float | None, standard_error: float | None) -> str:
-    """A metric's value with its interval, in the unit of its column; a dash where it is not known."""
-    return "-" if value is None else cell(Interval.of_error(value, standard_error), metric_unit(name))
-
-
-def metric_unit(name: str) -> str:
-    """Unit of a metric; empty where a package that is not installed here brings it."""
-    try:
-        return metric_named(name).unit
-    except PluginError:
-        return ""
+def value_cell(known: MetricValueResource | None) -> str:
+    """A candidate's value with its interval, in the unit of its column; a dash where it is not known."""
+    return "-" if known is None else cell(Interval.of_error(known.value, known.uncertainty), known.unit)
 
 
 def _all_alike(front: FrontResource) -> str | None:
@@ -129,6 +139,16 @@ def _all_alike(front: FrontResource) -> str | None:
     return (
         f"None of these {len(front.points)} can be told apart from the others beyond its interval in every objective: "
         "measure again or validate with more images. 'hilnas search answer' says which to ship meanwhile."
+    )
+
+
+def _empty(front: FrontResource) -> str:
+    """Why there is no front."""
+    if not front.num_complete:
+        return "No candidate is complete."
+    return (
+        f"None of the {front.num_complete} complete candidates meets every constraint of the search: "
+        f"'hilnas search show {front.search_id}' says how near they came."
     )
 
 
@@ -162,7 +182,3 @@ def _on_device(candidate: CandidateResource) -> tuple[str, str]:
         return device, "-"
     loss = shown_in(Interval.of_error(found.loss, found.loss_standard_error), "fraction")
     return device, number_text(loss, signed=True)
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"

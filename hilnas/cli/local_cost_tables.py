@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas_engine.cost.cost_table import UNITS, brought_costs, cost_table_document
+from nas_engine.cost.cost_table import UNITS, brought_costs, cost_table_document, layout_of
 from nas_engine.domain.errors import InvalidMeasurementError, InvalidSpaceError
 from nas_engine.domain.json_value import parse_json
 from nas_engine.spaces.densenas.space import DenseSpace
@@ -41,6 +41,6 @@ def cost_table(path: Path, space_id: str, parameters: str, unit: str, source: st
     except OSError as error:
         raise InvalidMeasurementError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        return cost_table_document(space, brought_costs(content, space, unit), source)
+        return cost_table_document(space, brought_costs(content, space, unit), source, layout_of(content))
     except InvalidMeasurementError as error:
         raise InvalidMeasurementError(f"{path}: {error}") from error

@@ -55,6 +55,7 @@ NOUNS = {
     "bundles": Noun("hilnas.cli.commands.bundles", "client", "Fetch evidence bundles; check them; measure again."),
     "plugins": Noun("hilnas.cli.commands.plugins", "client", "List what packages bring, and what may be set."),
     "artifacts": Noun("hilnas.cli.commands.artifacts", "client", "List, fetch, store and check the stored files."),
+    "db": Noun("hilnas.cli.commands.db", "server", "Check the server's database."),
     "tokens": Noun("hilnas.cli.commands.tokens", "client", "Make, list and revoke access tokens."),
     "certs": Noun("hilnas.cli.commands.certs", "server", "Make certificates for the agents' endpoint."),
     "version": Noun("hilnas.cli.commands.version", "client", "Print the version installed here."),

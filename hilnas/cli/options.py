@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hilnas.cli import STARTED_S
 from hilnas.cli.completions import candidates, names_of
 from hilnas.client.documents import Documents
 from hilnas.client.errors import AuthenticationError, HilnasError, ServerUnreachableError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from hilnas.client.client import Hilnas
+    from hilnas.client.core.exchange import RetryPolicy
 
 ServerOption = Annotated[
     str | None,
@@ -62,9 +64,8 @@ class ExportFormat(StrEnum):
         return "text/csv" if self is ExportFormat.CSV else "application/x-ndjson"
 
 
-_LOADED_S = time.monotonic()
-_LONGEST_S = 1.4  # from then on, for reaching a server that has not answered yet: a command ends within two seconds
-_LEAST_S = 0.5  # in any case: servers are far away
+_LONGEST_S = 1.2  # of a command that reaches no server; loading the SDK counts, on a busy machine it takes all of it
+_LEAST_S = 0.1  # for trying again, in any case
 
 FormatOption = Annotated[ExportFormat, typer.Option("--format", help="What to write.")]
 
@@ -73,13 +74,9 @@ FormatOption = Annotated[ExportFormat, typer.Option("--format", help="What to wr
 def connect(server: str | None, token: str | None) -> Iterator[Hilnas]:
     """The SDK's client of the server that the options and the environment mean."""
     from hilnas.client.client import Hilnas
-    from hilnas.client.transport import RetryPolicy
 
     place = locate(server, token)
-    # Loading the SDK takes most of a second, in which a server that is being started gets ready as well.
-    left_s = _LONGEST_S - (time.monotonic() - _LOADED_S)
-    patience = RetryPolicy(first_s=min(max(left_s, _LEAST_S), RetryPolicy().first_s))
-    with _explained(place), Hilnas(place.url, place.token, found=place.url_from, retry=patience) as nas:
+    with _explained(place), Hilnas(place.url, place.token, found=place.url_from, retry=_patience()) as nas:
         yield nas
 
 
@@ -87,8 +84,16 @@ def connect(server: str | None, token: str | None) -> Iterator[Hilnas]:
 def documents(server: str | None, token: str | None) -> Iterator[Documents]:
     """The same server's answers as JSON, without the models: quicker to load."""
     place = locate(server, token)
-    with _explained(place), Documents(place) as found:
+    with _explained(place), Documents(place, retry=_patience()) as found:
         yield found
+
+
+def _patience() -> RetryPolicy:
+    """How long a server that has not answered yet is asked again: while commands load, one that starts gets ready."""
+    from hilnas.client.core.exchange import RetryPolicy
+
+    left_s = _LONGEST_S - (time.monotonic() - STARTED_S)
+    return RetryPolicy(first_s=min(max(left_s, _LEAST_S), RetryPolicy().first_s))
 
 
 @contextmanager

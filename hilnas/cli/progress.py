@@ -11,17 +11,20 @@ from typing import TypeVar
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hilnas.cli.fronts import metric_cell
+from hilnas.cli.fronts import cell
 from hilnas.cli.specs.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import NotFoundError
 from hilnas.client.event_source import ReceivedEvent
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.metrics import TOP1
 from nas_engine.domain.text import duration_text
+from nas_engine.domain.uncertainty import Interval
 from server.jobs.spent.schemas import TimeResource
 from server.searches.schemas import ProgressResource, SearchResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
@@ -177,19 +180,19 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
     """
     progress = search.progress
     finished = progress.num_complete + progress.num_infeasible + progress.num_failed
-    table = Table(title=f"{search.name}  {search.id}", show_header=False, title_justify="left", min_width=64)
-    table.add_column(style="bold")
-    table.add_column()
+    table = _facts(search)
     state = search.state.value if not search.reason else f"{search.state.value}: {search.reason}"
-    table.add_row("state", state)
+    table.add_row("state", Text(state))
     table.add_row("generation", str(progress.generation))
     table.add_row("evaluated", f"{progress.num_complete + progress.num_infeasible} of {progress.num_candidates}")
     table.add_row("", ProgressBar(total=progress.num_candidates, completed=finished, width=40))
     table.add_row("in flight", str(progress.num_in_flight))
-    table.add_row("infeasible, failed", f"{progress.num_infeasible}, {progress.num_failed}")
+    unmet = f" ({progress.num_unmet} measured, beyond a constraint)" if progress.num_unmet else ""
+    infeasible = progress.num_infeasible + (progress.num_unmet or 0)
+    table.add_row("infeasible, failed", f"{infeasible}{unmet}, {progress.num_failed}")
     table.add_row("measured before", str(progress.num_reused))
     if (algorithm := algorithm_text(progress.report)) is not None:
-        table.add_row("algorithm", algorithm)
+        table.add_row("algorithm", Text(algorithm))
     if (warm := warm_start_text(progress.report)) is not None:
         table.add_row("warm start", warm)
     if (deriving := deriving_text(progress.report)) is not None:
@@ -213,9 +216,12 @@ def search_line(search: SearchResource) -> str:
     failed = f"  failed {progress.num_failed}" if progress.num_failed else ""
     hypervolume = "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}"
     deriving = deriving_text(progress.report)
+    infeasible = progress.num_infeasible + (progress.num_unmet or 0)
+    infeasible_text = f"  infeasible {infeasible}" if infeasible else ""
     return (
         f"{search.state.value}  generation {progress.generation}  evaluated {evaluated}/{progress.num_candidates}"
-        f"{failed}  in flight {progress.num_in_flight}  front {_front_size(progress)}  hypervolume {hypervolume}"
+        f"{infeasible_text}{failed}  in flight {progress.num_in_flight}  front {_front_size(progress)}"
+        f"  hypervolume {hypervolume}"
         + ("" if deriving is None else f"  deriving: {deriving}")
         + times_text(search.time)
     )
@@ -223,7 +229,8 @@ def search_line(search: SearchResource) -> str:
 
 def _front_size(progress: ProgressResource) -> str:
     """Of the last committed step; a dash before the first, when there may be a front already."""
-    return "-" if progress.reference_point is None and progress.num_complete else str(progress.front_size)
+    unknown = progress.reference_point is None and progress.num_complete and progress.num_unmet is None
+    return "-" if unknown else str(progress.front_size)
 
 
 def algorithm_text(report: Mapping[str, JsonValue]) -> str | None:
@@ -266,6 +273,15 @@ def _eta(search: SearchResource, finished: int, now: datetime) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
+def _facts(shown: SearchResource | SupernetResource | NetworkResource) -> Table:
+    """An empty table of what there is to say of something, under its name."""
+    title = escape(f"{shown.name}  {shown.id}")
+    table = Table(title=title, show_header=False, title_justify="left", min_width=64)
+    table.add_column(style="bold")
+    table.add_column()
+    return table
+
+
 def _add_times(table: Table, time: TimeResource | None) -> None:
     """Elapsed and left, and where the time went: what jobs took and how long they waited, summed kind by kind."""
     if time is None:
@@ -281,12 +297,13 @@ def _add_times(table: Table, time: TimeResource | None) -> None:
 def training_view(training: SupernetResource | NetworkResource, waiting_for: str = "") -> RenderableType:
     """Everything one wants to see of a training, and what it waits for."""
     progress = training.progress
-    table = Table(title=f"{training.name}  {training.id}", show_header=False, title_justify="left", min_width=64)
+    table = Table(
+        title=escape(f"{training.name}  {training.id}"), show_header=False, title_justify="left", min_width=64
+    )
     table.add_column(style="bold")
     table.add_column()
-    table.add_row(
-        "state", training.state.value if not training.reason else f"{training.state.value}: {training.reason}"
-    )
+    state = training.state.value if not training.reason else f"{training.state.value}: {training.reason}"
+    table.add_row("state", Text(state))
     table.add_row("step", f"{progress.step} of {progress.num_steps}")
     table.add_row("", ProgressBar(total=max(progress.num_steps, 1), completed=progress.step, width=40))
     table.add_row("loss", "-" if progress.loss is None else f"{progress.loss:.4f}")
@@ -327,7 +344,7 @@ def entries_table(entries: Iterable[StudyEntryResource]) -> RenderableType:
     table = Table("number", "architecture", "state", "shared top1 [%]", "alone top1 [%]", "MACs", "step")
     for one in sorted(entries, key=lambda entry: -1.0 if entry.alone is None else entry.alone.top1, reverse=True):
         accuracies = [
-            "-" if accuracy is None else metric_cell("top1", accuracy.top1, accuracy.standard_error)
+            "-" if accuracy is None else cell(Interval.of_error(accuracy.top1, accuracy.standard_error), TOP1.unit)
             for accuracy in (one.shared, one.alone)
         ]
         step = f"{one.progress.step}/{one.progress.num_steps}"

@@ -15,6 +15,7 @@ from hilnas.client.locating import Place
 from nas_engine.domain.json_value import JsonValue
 
 if TYPE_CHECKING:
+    from hilnas.client.core.exchange import RetryPolicy
     from hilnas.client.transport import Params
 
 MAX_PAGE = 200
@@ -26,14 +27,16 @@ class Documents:
 
     Args:
         patience_s: longest wait for an answer, after one try; None waits and tries again as other clients do.
+        retry: when to try again, where that is not the same; absent: as other clients do.
     """
 
-    def __init__(self, place: Place, *, patience_s: float | None = None) -> None:
+    def __init__(self, place: Place, *, patience_s: float | None = None, retry: RetryPolicy | None = None) -> None:
         # Loaded here: what only names documents, as commands without a server do, needs no HTTP.
-        from hilnas.client.transport import RetryPolicy, Transport
+        from hilnas.client.core.exchange import RetryPolicy
+        from hilnas.client.transport import Transport
 
         if patience_s is None:
-            self._transport = Transport(place.url, place.token, found=place.url_from)
+            self._transport = Transport(place.url, place.token, retry=retry, found=place.url_from)
         else:
             once = RetryPolicy(max_attempts=1, first_s=patience_s)
             self._transport = Transport(place.url, place.token, timeout_s=patience_s, retry=once)

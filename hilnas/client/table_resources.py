@@ -10,6 +10,7 @@ from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items
 from hilnas.client.handles import Handle
 from server.candidates.states import SearchState
+from server.latency_tables.imported.schemas import CostTableDetail, CostTableResource
 from server.latency_tables.schemas import CostReportDetail, CostReportResource, LatencyTableDetail, LatencyTableResource
 from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
 
@@ -95,6 +96,16 @@ class LatencyTableGroup(Group[M]):
     def all(self, *, owner: str | None = None, limit: int | None = None) -> Items[LatencyTableResource]:
         """Iterate over latency tables, or those of an owner (by name or id), newest first."""
         return self.items(path_of("latency-tables"), LatencyTableResource, {"owner": owner}, limit)
+
+    @listing
+    def imported(self, *, owner: str | None = None, limit: int | None = None) -> Items[CostTableResource]:
+        """Iterate over tables of costs that were imported, or those of an owner (by name or id), newest first."""
+        return self.items(path_of("cost-tables"), CostTableResource, {"owner": owner}, limit)
+
+    @call
+    def get_imported(self, sha256: str) -> Call[CostTableDetail]:
+        """One imported table with its costs, by its hash or the beginning of it."""
+        return self.read(CostTableDetail, (yield from self._http.get(path_of("cost-tables", sha256))))
 
     @stream
     def export(self, table_id: str, media_type: str) -> Items[bytes]:

@@ -8,10 +8,14 @@ and when it is read. The published files are lists written as text; nothing in t
 from __future__ import annotations
 
 import ast
+import codecs
 import csv
 import io
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import cast
 
 from nas_engine.cost.latency_table import arranged_costs, operator_graphs
@@ -28,10 +32,48 @@ UNITS: Mapping[str, float] = {"ms": 1.0, "us": 1e-3}
 
 MAX_BYTES = 16 * 2**20
 _KIND, _SCHEMA = "cost table", 1
+_LEVELS = 5  # of the published lists: table, blocks, heads or stacks, edge or layer, operators
 
 
-def cost_table_document(space: DenseSpace, costs: RoutingCosts, source: str) -> bytes:
-    """Write a table as it is uploaded; equal tables give equal bytes."""
+class TableLayout(StrEnum):
+    """In which form costs were brought."""
+
+    PUBLISHED = "published"
+    """Nested lists, as the authors of DenseNAS publish theirs."""
+
+    CSV = "csv"
+    """A row for each operator, by its label."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BroughtTable:
+    """What a brought table says of itself.
+
+    Attributes:
+        space_id: space that it is of.
+        unit: of its costs, a key of `UNITS`.
+        source: where it comes from, for people.
+        layout: form it was brought in; None where it was brought before that was written down.
+        costs: in the arrangement of the published files.
+    """
+
+    space_id: str
+    unit: str
+    source: str
+    layout: TableLayout | None
+    costs: JsonValue
+
+    @property
+    def num_entries(self) -> int:
+        """Number of costs: one for each operator at each place of the routing."""
+        return sum(1 for _ in _numbers(self.costs))
+
+
+def cost_table_document(
+    space: DenseSpace, costs: RoutingCosts, source: str, layout: TableLayout | None = None
+) -> bytes:
+    """Write a table as it is uploaded; equal tables, brought in the same form, give equal bytes."""
+    form = {} if layout is None else {"layout": layout.value}
     return canonical_json(
         {
             "kind": _KIND,
@@ -40,8 +82,33 @@ def cost_table_document(space: DenseSpace, costs: RoutingCosts, source: str) -> 
             "unit": costs.unit,
             "source": source,
             "costs": costs.published_layout(),
+            **form,
         }
     ).encode()
+
+
+def read_brought_table(content: bytes) -> BroughtTable:
+    """Read what a table says of itself, whichever space it is of.
+
+    Raises:
+        InvalidMeasurementError: it is none, or holds what is no cost.
+    """
+    try:
+        document = cast(Mapping[str, JsonValue], parse_json(content.decode("utf-8")))
+        found = (document["kind"], document["schema"])
+        unit, own = str(document["unit"]), str(document["space"])
+        source, costs = str(document.get("source", "")), document["costs"]
+        layout = None if document.get("layout") is None else TableLayout(str(document["layout"]))
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidMeasurementError(f"this is no table that `hilnas tables import` made: {error}") from error
+    if found != (_KIND, _SCHEMA) or unit not in UNITS:
+        raise InvalidMeasurementError(
+            f"a cost table of schema {_SCHEMA} in {' or '.join(UNITS)} is needed, not {found}"
+        )
+    table = BroughtTable(space_id=own, unit=unit, source=source, layout=layout, costs=costs)
+    if not isinstance(costs, list) or table.num_entries == 0:
+        raise InvalidMeasurementError("the cost table holds no costs: it needs nested lists of numbers")
+    return table
 
 
 def read_cost_table(content: bytes, space: DenseSpace) -> RoutingCosts:
@@ -50,20 +117,17 @@ def read_cost_table(content: bytes, space: DenseSpace) -> RoutingCosts:
     Raises:
         InvalidMeasurementError: it is none, or of another space, or does not fit the routing of this one.
     """
-    try:
-        document = cast(Mapping[str, JsonValue], parse_json(content.decode("utf-8")))
-        found = (document["kind"], document["schema"])
-        unit, own = str(document["unit"]), str(document["space"])
-        costs = document["costs"]
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise InvalidMeasurementError(f"this is no table that `hilnas tables import` made: {error}") from error
-    if found != (_KIND, _SCHEMA) or unit not in UNITS:
+    table = read_brought_table(content)
+    if table.space_id != space.space_id:
         raise InvalidMeasurementError(
-            f"a cost table of schema {_SCHEMA} in {' or '.join(UNITS)} is needed, not {found}"
+            f"the cost table is of space {table.space_id!r}, the search is in {space.space_id!r}"
         )
-    if own != space.space_id:
-        raise InvalidMeasurementError(f"the cost table is of space {own!r}, the search is in {space.space_id!r}")
-    return read_published_layout(costs, space.routing, unit).scaled(UNITS[unit], "ms")
+    return read_published_layout(table.costs, space.routing, table.unit).scaled(UNITS[table.unit], "ms")
+
+
+def layout_of(content: bytes) -> TableLayout:
+    """Form of a file that `brought_costs` reads: nested lists, or rows."""
+    return TableLayout.PUBLISHED if content.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[" else TableLayout.CSV
 
 
 def brought_costs(content: bytes, space: DenseSpace, unit: str) -> RoutingCosts:
@@ -86,7 +150,7 @@ def brought_costs(content: bytes, space: DenseSpace, unit: str) -> RoutingCosts:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidMeasurementError(f"the file is no text: {error}") from error
-    if text.lstrip()[:1] == "[":
+    if layout_of(content) is TableLayout.PUBLISHED:
         return read_published_layout(_lists(text), space.routing, unit)
     return _from_rows(text, space)
 
@@ -141,3 +205,14 @@ def _costs_of(given: Mapping[str, float], space: DenseSpace, unit: str) -> Routi
         raise InvalidMeasurementError(f"no row for {', '.join(missing[:5])}{more}: `hilnas tables export` lists labels")
     costs = arranged_costs(space, unit, values)
     return read_published_layout(costs.published_layout(), space.routing, unit)  # finite, and not negative
+
+
+def _numbers(value: JsonValue, level: int = 0) -> Iterator[float]:
+    """Every cost of nested lists. Raises InvalidMeasurementError for what is none, or nested deeper."""
+    if isinstance(value, list) and level < _LEVELS:
+        for one in value:
+            yield from _numbers(one, level + 1)
+    elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise InvalidMeasurementError(f"the cost table holds {str(value)[:60]!r}: costs are finite and not negative")
+    else:
+        yield float(value)

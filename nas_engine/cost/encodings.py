@@ -157,7 +157,7 @@ def _likeness(gene: Gene, encoding: FeatureEncoding) -> Floats:
 def _shared_words(labels: Sequence[str]) -> Floats:
     """Likeness of labels by the words in them; the identity where no two share any."""
     same = np.eye(len(labels))
-    words = [_words(label) for label in labels]
+    words = [set(_WORDS.findall(label)) or {label} for label in labels]
     every = sorted(set().union(*words))
     alike = np.asarray([[_alike(a, b) for b in every] for a in every])
     table = np.asarray([[word in have for word in every] for have in words], dtype=np.float64)
@@ -180,7 +180,3 @@ def _alike(a: str, b: str) -> float:
         return float(a == b)
     numbers = sorted((int(first[2]), int(second[2])))
     return numbers[0] / numbers[1]
-
-
-def _words(label: str) -> set[str]:
-    return set(_WORDS.findall(label)) or {label}

@@ -135,7 +135,7 @@ class Trees:
     def predict(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
         """Mean, and the variance of left-out residuals."""
         mean = self.mean(genotypes)
-        return mean, np.full(len(mean), self._residual_variance())
+        return mean, np.full(len(mean), self._spread or float(self.left_out().variance[0]))
 
     def joint(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
         """Mean, and a covariance that falls with the share of differing genes."""
@@ -162,9 +162,6 @@ class Trees:
             variance = np.full(len(mean), float(np.mean((mean - self._targets) ** 2)))
             self._left_out = LeftOut(mean, variance)
         return self._left_out
-
-    def _residual_variance(self) -> float:
-        return self._spread or float(self.left_out().variance[0])
 
     def _fitted(self, rows: NDArray[np.int64]) -> Any:
         # Imported where it is used: it takes a second, and only searches with predictors need it.

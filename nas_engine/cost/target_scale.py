@@ -109,7 +109,9 @@ class TargetScale:
 
     def backward(self, targets: Floats) -> Floats:
         """Metric values of standardised targets."""
-        spread_out = _undrawn(targets * self.deviation + self.centre)
+        drawn = targets * self.deviation + self.centre
+        beyond = np.minimum(np.maximum(-drawn - TAIL_START, 0.0), 50.0)
+        spread_out = np.asarray(np.maximum(drawn, -TAIL_START) - np.expm1(beyond))
         return self.scale.backward(self.sign * (spread_out * self.spread + self.median))
 
     def step(self, values: Floats) -> Floats:
@@ -146,8 +148,3 @@ class TargetScale:
 def _drawn(places: Floats) -> Floats:
     beyond = np.maximum(-places - TAIL_START, 0.0)
     return np.asarray(np.maximum(places, -TAIL_START) - np.log1p(beyond))
-
-
-def _undrawn(places: Floats) -> Floats:
-    beyond = np.minimum(np.maximum(-places - TAIL_START, 0.0), 50.0)
-    return np.asarray(np.maximum(places, -TAIL_START) - np.expm1(beyond))

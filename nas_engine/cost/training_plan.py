@@ -20,7 +20,6 @@ from nas_engine.domain.layer_graph import LayerGraph, num_elements
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.training_memory import FLOAT_BYTES, Trained, training_memory
 from nas_engine.settings.densenas import DenseNasSettings
-from nas_engine.settings.strategies import SandwichSettings
 from nas_engine.settings.training import NetworkSpec, OptimizerKind, Precision, TrainingSettings, TrainingSpec
 from nas_engine.spaces.densenas.routing_weights import sample_operators
 from nas_engine.spaces.densenas.space import DenseSpace
@@ -183,10 +182,12 @@ def training_step_memory(spec: TrainingSpec | NetworkSpec, space: SearchSpace) -
         TrainingError: the space is a table of results, or the spec names no architecture.
     """
     if isinstance(spec, NetworkSpec):
-        if spec.strategy.architecture is None:
+        if spec.architecture is None:
             raise TrainingError("which architecture? The spec of a network names one")
-        return network_step_memory(_graph(space, space.parse(spec.strategy.architecture), Form.DEPLOYED))
-    genotype = _largest(space) if isinstance(spec.strategy, SandwichSettings) else _heaviest_path(space)
+        return network_step_memory(_graph(space, space.parse(spec.architecture), Form.DEPLOYED))
+    # The sandwich rule trains the last choice of every gene.
+    largest = space.canonical(tuple(gene.num_choices - 1 for gene in space.genes))
+    genotype = largest if spec.strategy.TRAINS_LARGEST else _heaviest_path(space)
     graph = _graph(space, space.decode(genotype), Form.SUPERNET)
     return StepMemory(training_memory(graph).peak_bytes, _num_weights(space.supernet_graphs()), (Pass(graph),))
 
@@ -224,11 +225,6 @@ def _graph(space: SearchSpace, architecture: Architecture, form: Form) -> LayerG
 def _num_weights(graphs: Iterable[LayerGraph]) -> int:
     shapes = {name: ref.full_shape for graph in graphs for name, ref in graph.weights.items()}
     return sum(num_elements(shape) for shape in shapes.values())
-
-
-def _largest(space: SearchSpace) -> Genotype:
-    """The last choice of every gene, as the sandwich rule trains it."""
-    return space.canonical(tuple(gene.num_choices - 1 for gene in space.genes))
 
 
 def _heaviest_path(space: SearchSpace) -> Genotype:

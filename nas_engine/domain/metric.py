@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
 from nas_engine.domain.plugins.doors import Declaration, PluginError
 
@@ -55,6 +56,10 @@ class MetricDeclaration(Declaration):
         source: where its values come from.
         minimum, maximum: bounds that every value keeps.
         searched: whether a search may look at it; accuracies on test images are reported at its end alone.
+        label: what pages call it; its name where none is given.
+        column: shorter words for it, above columns and at axes; its label where none are given.
+        words: what it is called in sentences; its label where nothing is given.
+        listed: whether tables of candidates show it where the search does not look at it.
     """
 
     unit: str
@@ -64,8 +69,15 @@ class MetricDeclaration(Declaration):
     minimum: float = -math.inf
     maximum: float = math.inf
     searched: bool = True
+    label: str = ""
+    column: str = ""
+    words: str = ""
+    listed: bool = True
 
     def __post_init__(self) -> None:
+        label = self.label or self.name
+        for field_name, text in (("label", label), ("column", self.column or label), ("words", self.words or label)):
+            object.__setattr__(self, field_name, text)
         if self.source is not MetricSource.MEASURED:
             Declaration.__post_init__(self)
         elif self.implementation:
@@ -75,6 +87,11 @@ class MetricDeclaration(Declaration):
     def metric(self) -> Metric:
         """What its values are filed under."""
         return Metric(self.name, self.unit, self.goal)
+
+    @property
+    def split(self) -> Literal["validation", "test"]:
+        """Held-out images that it is evaluated on: what searches look at never sees those of the final report."""
+        return "validation" if self.searched else "test"
 
     @property
     def is_cheap(self) -> bool:

@@ -21,6 +21,9 @@ BUILT_IN = (
         implementation=_ACCURACY,
         minimum=0.0,
         maximum=1.0,
+        label="top-1, validation images",
+        column="validation top1",
+        words="validation accuracy",
     ),
     MetricDeclaration(
         name="test_top1",
@@ -32,6 +35,9 @@ BUILT_IN = (
         minimum=0.0,
         maximum=1.0,
         searched=False,
+        label="top-1, test images",
+        column="test top1",
+        words="test accuracy",
     ),
     MetricDeclaration(
         name="device_top1",
@@ -42,6 +48,9 @@ BUILT_IN = (
         minimum=0.0,
         maximum=1.0,
         searched=False,
+        label="top-1, test images, on the device",
+        column="device_top1",
+        words="accuracy on the device",
     ),
     MetricDeclaration(
         name="latency_us",
@@ -50,6 +59,9 @@ BUILT_IN = (
         goal=Goal.MINIMIZE,
         source=MetricSource.MEASURED,
         minimum=0.0,
+        label="latency, p50",
+        column="latency p50",
+        words="latency",
     ),
     MetricDeclaration(
         name="macs",
@@ -59,6 +71,7 @@ BUILT_IN = (
         source=MetricSource.GRAPH,
         implementation=f"{_COMPLEXITY}:macs",
         minimum=0.0,
+        label="MACs",
     ),
     MetricDeclaration(
         name="params",
@@ -68,6 +81,7 @@ BUILT_IN = (
         source=MetricSource.GRAPH,
         implementation=f"{_COMPLEXITY}:params",
         minimum=0.0,
+        label="params",
     ),
     MetricDeclaration(
         name="peak_activation_bytes",
@@ -77,6 +91,9 @@ BUILT_IN = (
         source=MetricSource.GRAPH,
         implementation=f"{_COMPLEXITY}:peak_activation_bytes",
         minimum=0.0,
+        label="peak activations",
+        column="peak_activation_bytes",
+        listed=False,
     ),
 )
 
@@ -123,6 +140,24 @@ def stored_metric(name: str) -> Metric:
     return Metric(name, "", Goal.MINIMIZE) if brought is None else brought.declaration.metric
 
 
+def declared_metric(name: str) -> MetricDeclaration | None:
+    """Find what is declared of a metric that a stored row or an answer names; None where it is not installed."""
+    brought = all_metrics().brought.get(name)
+    return None if brought is None else brought.declaration
+
+
+def column_for(metric: Metric) -> str:
+    """What columns and axes call a metric; its name where it is not installed."""
+    one = declared_metric(metric.name)
+    return metric.name if one is None else one.column
+
+
+def words_for(metric: Metric) -> str:
+    """What sentences call a metric; its name where it is not installed."""
+    one = declared_metric(metric.name)
+    return metric.name if one is None else one.words
+
+
 def is_cheap(metric: Metric) -> bool:
     """Whether a metric is known before a candidate is evaluated."""
     brought = all_metrics().brought.get(metric.name)
@@ -135,10 +170,21 @@ def is_evaluated(metric: Metric) -> bool:
     return brought is not None and brought.declaration.source is MetricSource.EVALUATED
 
 
+def is_measured(name: str) -> bool:
+    """Whether devices measure the metric of this name."""
+    one = declared_metric(name)
+    return one is not None and one.source is MetricSource.MEASURED
+
+
 def is_searched(metric: Metric) -> bool:
     """Whether a search may look at a metric."""
     brought = all_metrics().brought.get(metric.name)
     return brought is not None and brought.declaration.searched
+
+
+def accuracy_on(split: str) -> Metric:
+    """Find the accuracy on one kind of held-out images, `validation` or `test`."""
+    return next(one.metric for one in BUILT_IN if one.implementation == _ACCURACY and one.split == split)
 
 
 def searched_names() -> tuple[str, ...]:
@@ -152,3 +198,6 @@ def graph_metrics() -> tuple[MetricDeclaration, ...]:
 
 
 TOP1, TEST_TOP1, DEVICE_TOP1, LATENCY_US, MACS, PARAMS, PEAK_ACTIVATION_BYTES = (one.metric for one in BUILT_IN)
+
+ACCURACIES = tuple(one.metric for one in BUILT_IN if one.implementation == _ACCURACY)
+"""Metrics whose evaluation says of each image whether it was classified correctly: differences are paired by image."""

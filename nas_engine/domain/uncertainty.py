@@ -97,7 +97,9 @@ def number_text(interval: Interval, *, signed: bool = False) -> str:
         return _plain_text(interval.value, plus)
     if half_width == 0.0:  # finer than what was measured with
         return f"{_plain_text(interval.value, plus)} ± 0"
-    decimals = _decimals(half_width)
+    # Up to the interval's first digit that counts; the second where the first is a 1.
+    exponent = math.floor(math.log10(half_width))
+    decimals = -exponent + (1 if round(half_width / 10.0**exponent, 1) < 2.0 else 0)
     if interval.is_lopsided:
         low, high = (_rounded(end, decimals) for end in (interval.low or 0.0, interval.high or 0.0))
         return f"{_rounded(interval.value, decimals, plus)} ({low} to {high}, on two levels)"
@@ -124,14 +126,8 @@ def _plain_text(value: float, plus: str) -> str:
     return f"{value:{plus}.5g}"
 
 
-def _decimals(half_width: float) -> int:
-    """Decimal places of an interval's first digit that counts; of the second where the first is a 1."""
-    exponent = math.floor(math.log10(half_width))
-    leading = round(half_width / 10.0**exponent, 1)
-    return -exponent + (1 if leading < 2.0 else 0)
-
-
 def _rounded(value: float, decimals: int, plus: str = "") -> str:
-    if decimals >= 0:
-        return f"{value:{plus},.{decimals}f}"
-    return f"{round(value, decimals):{plus},.0f}"
+    rounded = round(value, decimals)
+    if rounded == 0.0:
+        return f"{0.0:.{max(0, decimals)}f}"  # of no sign: that of what was rounded away says nothing
+    return f"{rounded:{plus},.{max(0, decimals)}f}"

@@ -9,6 +9,7 @@ import onnx
 
 from nas_engine.domain.errors import ExportError
 from nas_engine.export.model_file import parse_onnx
+from nas_engine.export.model_size import check_num_parts
 from nas_engine.export.onnx_check import shown_shape
 
 
@@ -40,6 +41,7 @@ def fix_shapes(data: bytes, batch: int, shapes: Mapping[str, tuple[int, ...]] | 
         ExportError: the file is no ONNX model, has no input of a name, or contradicts a shape or that batch.
     """
     model = parse_onnx(data)
+    check_num_parts(model)
     wanted = dict(shapes or {})
     initialisers = {tensor.name for tensor in model.graph.initializer}
     inputs = {value.name: value for value in model.graph.input if value.name not in initialisers}

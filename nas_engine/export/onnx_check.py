@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,10 +16,14 @@ from nas_engine.export.input_ranges import input_ranges
 from nas_engine.export.model_file import parse_onnx
 from nas_engine.export.model_limits import ONNX_RUNTIME, STANDARD_DOMAINS, ModelLimits
 from nas_engine.export.model_nodes import data_dependent, inner_graphs, nodes_of, used_nodes
+from nas_engine.export.model_size import check_num_parts
 
 MAX_IR_VERSION = 13
 MAX_INPUTS = 64
 MAX_NAME_CHARACTERS = 256
+MAX_AXES = 32
+MAX_INPUT_ELEMENTS = 1 << 28
+"""Numbers in all inputs together: a GiB in float32, more than any board has room for beside a network."""
 MAX_SIZE_BYTES = 512 * 1024 * 1024
 QUANTISING = frozenset(
     ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
@@ -79,6 +85,7 @@ def inspect_onnx(
     if len(data) > max_size_bytes:
         raise ExportError(f"the model has {len(data)} bytes, the limit is {max_size_bytes}")
     model = parse_onnx(data)
+    check_num_parts(model)
     _plain(model)
     if not 1 <= model.ir_version <= MAX_IR_VERSION:
         raise ExportError(f"IR version is {model.ir_version}: save it with {MAX_IR_VERSION} or lower")
@@ -90,6 +97,10 @@ def inspect_onnx(
     _complete_outputs(model)
     initialisers = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_input(value) for value in model.graph.input if value.name not in initialisers)
+    if (num := sum(math.prod(spec.shape) for spec in inputs)) > MAX_INPUT_ELEMENTS:
+        raise ExportError(
+            f"the inputs hold {num} numbers: boards are given {MAX_INPUT_ELEMENTS} at most, cut or fix them"
+        )
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -250,6 +261,10 @@ def _check_names(model: onnx.ModelProto) -> None:
                 f"{value.name[:40]!r}... is the name of an input or output and has {len(value.name)} characters: "
                 f"{MAX_NAME_CHARACTERS} at most are taken, rename it"
             )
+        if any(unicodedata.category(character) == "Cc" for character in value.name):
+            raise ExportError(f"{value.name!r} is the name of an input or output and has control characters: rename it")
+        if (num_axes := len(value.type.tensor_type.shape.dim)) > MAX_AXES:
+            raise ExportError(f"{value.name!r} has {num_axes} axes: boards are given tensors of {MAX_AXES} at most")
 
 
 def all_tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:

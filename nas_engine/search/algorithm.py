@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.dominance import Dominance
@@ -25,6 +25,9 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from nas_engine.cost.predictor import MetricPredictor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +207,16 @@ class SearchAlgorithm(Protocol):
     @property
     def survivors(self) -> tuple[Genotype, ...]:
         """Observed candidates that what is asked next is compared with; () where the algorithm compares nothing."""
+
+    @property
+    def remeasures(self) -> bool:
+        """Whether members of the front whose latency is noisy are measured once more before it goes on with them."""
+
+    def predictors(self) -> Mapping[Metric, MetricPredictor] | None:
+        """What it predicts with: fitted models of every observed metric that the cheap filter does not know.
+
+        None where it has none, or too little to learn from: what candidates are expected to add is predicted by others.
+        """
 
     def front(self) -> tuple[Observation, ...]:
         """The feasible non-dominated results of the whole search, in the order told."""

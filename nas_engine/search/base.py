@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence, Set
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.metric import Metric
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import Observation, Rejection, SearchProblem
 from nas_engine.search.archive import EvaluatedArchive
 from nas_engine.search.encoding import Encoding
 from nas_engine.search.ledger import CandidateLedger
+
+if TYPE_CHECKING:
+    from nas_engine.cost.predictor import MetricPredictor
 
 SCHEMA_VERSION = 1
 
@@ -107,6 +112,15 @@ class BaseSearchAlgorithm(ABC):
     def survivors(self) -> tuple[Genotype, ...]:
         """Observed candidates that what is asked next is compared with."""
         return ()
+
+    @property
+    def remeasures(self) -> bool:
+        """Whether noisy members of the front are measured once more. See `SearchAlgorithm.remeasures`."""
+        return False
+
+    def predictors(self) -> Mapping[Metric, MetricPredictor] | None:
+        """What it predicts with; None where it has nothing. See `SearchAlgorithm.predictors`."""
+        return None
 
     def front(self) -> tuple[Observation, ...]:
         """The feasible non-dominated results of the whole search."""

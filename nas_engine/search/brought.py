@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from nas_engine.cost.predictor import MetricPredictor
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError, SearchStateError
 from nas_engine.domain.json_value import JsonValue, canonical_json
+from nas_engine.domain.metric import Metric
 from nas_engine.domain.plugins.guard import Guard
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import Observation, Rejection, SearchAlgorithm, SearchProblem
@@ -62,6 +64,25 @@ class BroughtAlgorithm:
     @property
     def survivors(self) -> tuple[Genotype, ...]:
         return self._genotypes("survivors", lambda: self._algorithm.survivors)
+
+    @property
+    def remeasures(self) -> bool:
+        return self._of("remeasures", lambda: getattr(self._algorithm, "remeasures", False), bool)
+
+    def predictors(self) -> Mapping[Metric, MetricPredictor] | None:
+        """Ask for its models; algorithms that do not say have none."""
+        own = getattr(self._algorithm, "predictors", None)
+        found = None if own is None else self._guard.call("predictors", own)
+        if found is None:
+            return None
+        if not isinstance(found, Mapping) or not all(isinstance(one, MetricPredictor) for one in found.values()):
+            raise self._guard.fault("predictors returned something else than models by metric")
+        told = self.results
+        known = self._problem.cheap_filter(told[0].genotype).values if told else {}
+        missing = [one.name for one in self._problem.observed_metrics if one not in found and one not in known]
+        if missing:
+            raise self._guard.fault(f"predictors returned no model of {', '.join(missing)}")
+        return dict(found)
 
     def front(self) -> tuple[Observation, ...]:
         return self._observations("front", lambda: self._algorithm.front())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -149,15 +149,12 @@ class CandidateLedger:
     def _remaining(self, num: int, rng: np.random.Generator) -> list[Genotype]:
         if self.encoding.space.size > MAX_ENUMERATED:
             return []
-        left = [genotype for genotype in self._walk() if self.is_new(genotype) and self.check(genotype).feasible]
+        canonicals = (self.encoding.canonical(g) for g in product(*(range(n) for n in self.encoding.num_choices)))
+        every = dict.fromkeys(canonicals)  # once
+        left = [genotype for genotype in every if self.is_new(genotype) and self.check(genotype).feasible]
         chosen = [left[i] for i in rng.permutation(len(left))[:num]]
         self._reserved.update(chosen)
         return chosen
-
-    def _walk(self) -> Iterator[Genotype]:
-        """Every canonical genotype of the space once; only for small spaces."""
-        canonicals = (self.encoding.canonical(g) for g in product(*(range(n) for n in self.encoding.num_choices)))
-        yield from dict.fromkeys(canonicals)
 
     def infeasible(self, rng: np.random.Generator) -> InfeasibleError:
         """The error for a space in which nothing admissible was found, with the range that was seen."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, cast
 from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapSerializer, WrapValidator, model_validator
 
 from nas_engine.domain.json_value import JsonValue, canonical_json
-from nas_engine.domain.plugins.declarations import AlgorithmDeclaration, AlgorithmForm
+from nas_engine.domain.plugins.declarations import AlgorithmDeclaration, AlgorithmForm, SearchedSpaces
 from nas_engine.domain.plugins.door_survey import Survey, called_in_process
 from nas_engine.domain.plugins.doors import Declaration, Declared, Door, PluginError, declared, entries
 from nas_engine.domain.plugins.survey import surveyed_door
@@ -33,7 +33,10 @@ from nas_engine.settings.densenas import DenseNasSettings
 
 
 def _ships(
-    settings: type[ProposingSettings], implementation: str, form: AlgorithmForm = AlgorithmForm.ASK_TELL
+    settings: type[ProposingSettings],
+    implementation: str,
+    form: AlgorithmForm = AlgorithmForm.ASK_TELL,
+    spaces: SearchedSpaces = SearchedSpaces.ANY,
 ) -> AlgorithmDeclaration:
     title = (settings.__doc__ or "").partition("\n")[0].rstrip(".:")
     return AlgorithmDeclaration(
@@ -43,6 +46,7 @@ def _ships(
         settings=settings,
         shifts=not settings.NO_SHIFTING,
         form=form,
+        spaces=spaces,
     )
 
 
@@ -54,7 +58,12 @@ BUILT_IN = (
     _ships(SposEvolutionSettings, f"{_SEARCH}.spos_evolution:SposEvolution"),
     _ships(BinnedEvolutionSettings, f"{_SEARCH}.binned_evolution:BinnedEvolution"),
     _ships(PredictorAssistedSettings, f"{_SEARCH}.predictor_assisted:PredictorAssistedSearch"),
-    _ships(DenseNasSettings, "nas_engine.search.densenas:search_architecture", AlgorithmForm.DERIVATION),
+    _ships(
+        DenseNasSettings,
+        "nas_engine.search.densenas:search_architecture",
+        AlgorithmForm.DERIVATION,
+        SearchedSpaces.DENSE,
+    ),
 )
 """Algorithms that ship with hilnas, in the order they are documented."""
 
@@ -130,7 +139,23 @@ def describe_algorithm(declaration: Declaration, argument: JsonValue) -> JsonVal
         "settings_schema": settings_schema(declaration),
         "max_objectives": declaration.max_objectives,
         "shifts": declaration.shifts,
+        "spaces": declaration.spaces.value,
     }
+
+
+def searched_spaces(kind: str) -> SearchedSpaces:
+    """Which spaces an algorithm searches; any where no package that is installed brings it."""
+    for declaration in BUILT_IN:
+        if declaration.name == kind:
+            return declaration.spaces
+    found = surveyed_algorithms().found.get(kind)
+    return SearchedSpaces.ANY if found is None else SearchedSpaces(cast("dict[str, str]", found.description)["spaces"])
+
+
+def deriving_settings(settings: ProposingSettings) -> DenseNasSettings | None:
+    """Settings of an algorithm that derives architectures from a training; None of one that asks and is told."""
+    deriving = {declaration.name for declaration in BUILT_IN if declaration.form is AlgorithmForm.DERIVATION}
+    return cast("DenseNasSettings", settings) if settings.kind in deriving else None
 
 
 def check_brought(settings: ProposingSettings) -> None:
@@ -146,17 +171,19 @@ def check_brought(settings: ProposingSettings) -> None:
 
 
 def algorithm_faults(
-    settings: BroughtAlgorithmSettings, objectives: Sequence[str], *, shifting: bool
+    settings: ProposingSettings, objectives: Sequence[str], *, shifting: bool
 ) -> tuple[tuple[str, str], ...]:
     """Find what is wrong with the settings of an algorithm that a package brings: (JSON pointer in the spec, message).
 
     Its own declaration is asked, in a process of its own: nothing of it is imported here. Equal questions are answered
-    from memory.
+    from memory. Those of algorithms that ship were checked when the spec was read.
 
     Raises:
         PluginError: no package brings it, or the one that does cannot be used.
     """
     check_brought(settings)
+    if not isinstance(settings, BroughtAlgorithmSettings):
+        return ()
     return _faults(settings.kind, canonical_json(settings.given()), tuple(objectives), shifting)
 
 

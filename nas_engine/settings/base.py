@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
@@ -149,6 +150,25 @@ def later(default: Any, **limits: Any) -> Any:
     return Field(default=default, exclude_if=lambda value: bool(value == default), **limits)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnInputs:
+    """What the settings of an algorithm name that must be there, beside what the search itself names.
+
+    Each attribute is called as the setting is; None where the algorithm wants none.
+
+    Attributes:
+        dataset: that it trains on itself.
+        batch_size: of that training.
+        latency_table: id of the table of measured operators that networks are paid for by.
+        cost_table: SHA-256 of an imported table in its place.
+    """
+
+    dataset: str | None = None
+    batch_size: int | None = None
+    latency_table: str | None = None
+    cost_table: str | None = None
+
+
 class ProposingSettings(SpecPart):
     """Base of the settings of whatever proposes candidates; what a search spec checks of each is said by each."""
 
@@ -157,6 +177,10 @@ class ProposingSettings(SpecPart):
 
     NO_SHIFTING: ClassVar[str] = "it has no survivors that are scored again"
     """Why the supernet cannot be shifted during such a search; empty where it can."""
+
+    def inputs(self) -> OwnInputs:
+        """Return what the settings name that must be there: data sets and tables; nothing, of most."""
+        return OwnInputs()
 
     def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
         """Refuse objectives, or metrics that the objectives and constraints want, which it cannot serve.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from nas_engine.settings.base import CheckpointedSettings, Identifier, later
+from nas_engine.settings.base import CheckpointedSettings, Identifier, OwnInputs, later
 from nas_engine.settings.images import ImageForm
 from nas_engine.settings.training import MicroBatch, OptimizerSettings, Precision, Schedule, TrainingSettings
 
@@ -164,6 +164,14 @@ class DenseNasSettings(CheckpointedSettings, ImageForm):
             final_share=self.final_learning_rate / self.learning_rate,
         )
         return TrainingSettings(**self.model_dump(include=same), seed=seed, optimizer=optimizer)
+
+    def inputs(self) -> OwnInputs:
+        return OwnInputs(
+            dataset=self.dataset,
+            batch_size=self.batch_size,
+            latency_table=self.latency_table,
+            cost_table=self.cost_table,
+        )
 
     def check_metrics(self, objectives: Sequence[str], wanted: Set[str]) -> None:
         if "top1" in wanted:

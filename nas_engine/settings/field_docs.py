@@ -30,14 +30,10 @@ class Documented(BaseModel):
         schema = handler(core_schema)
         properties: dict[str, Any] = handler.resolve_ref_schema(schema).get("properties", {})
         for base in cls.__mro__:
-            for name, text in _docs_of_class(base).items():
+            for name, text in _docs_of_module(base.__module__).get(base.__qualname__, {}).items():
                 if name in properties:
                     properties[name].setdefault("description", text)
         return schema
-
-
-def _docs_of_class(cls: type) -> Mapping[str, str]:
-    return _docs_of_module(cls.__module__).get(cls.__qualname__, {})
 
 
 @cache

@@ -16,7 +16,7 @@ from nas_engine.settings.strategies import (
     DistillationKind,
     FairSettings,
     MacsBinnedSettings,
-    RetrainSettings,
+    NetworkSettings,
     SandwichSettings,
     UniformSettings,
 )
@@ -77,10 +77,11 @@ class TrainingPreset:
         return self.spec.name
 
 
-def _network(supernet: TrainingSpec, name: str, strategy: RetrainSettings, iterations: int) -> NetworkSpec:
+def _network(supernet: TrainingSpec, name: str, settings: NetworkSettings, iterations: int) -> NetworkSpec:
     """One network, trained with the settings of its supernet."""
-    changes = {"name": name, "strategy": strategy, "iterations": iterations}
-    return NetworkSpec.model_validate({**dict(supernet), **changes})
+    changes = {"name": name, "iterations": iterations, **dict(settings)}
+    shared = {field: value for field, value in supernet if field != "strategy"}
+    return NetworkSpec.model_validate({**shared, **changes})
 
 
 HELD_OUT = (
@@ -107,7 +108,7 @@ _SPOS = TrainingSpec(
     precision=Precision.FLOAT32,
     checkpoint_every_steps=_SAVE_STEPS,
 )
-_SPOS_RETRAIN = RetrainSettings(
+_SPOS_RETRAIN = NetworkSettings(
     architecture="spos-searched", dropout=0.1, num_calibration_batches=1250, train_on_held_out=True
 )
 _SHIFTING = _SPOS.model_copy(
@@ -159,7 +160,9 @@ _DENSENAS_RETRAIN = NetworkSpec(
     name="densenas-imagenet-retrain",
     space=SpaceSpec(id="densenas-mbv2"),
     dataset="imagenet",
-    strategy=RetrainSettings(architecture="densenas-a", num_calibration_batches=200, train_on_held_out=True),
+    architecture="densenas-a",
+    num_calibration_batches=200,
+    train_on_held_out=True,
     optimizer=OptimizerSettings(learning_rate=0.5, decay_all=True, schedule=Schedule.COSINE, final_share=1e-4 / 0.5),
     epochs=240,
     batch_size=1024,
@@ -241,15 +244,13 @@ _ELASTIC = TrainingSpec(
 
 
 def _densenas_resnet(number: int) -> NetworkSpec:
-    strategy = _DENSENAS_RETRAIN.strategy.model_copy(update={"architecture": f"densenas-r{number}"})
     changes = {"name": f"densenas-r{number}-imagenet-retrain", "space": SpaceSpec(id="densenas-resnet")}
-    return _DENSENAS_RETRAIN.model_copy(update={**changes, "strategy": strategy})
+    return _DENSENAS_RETRAIN.model_copy(update={**changes, "architecture": f"densenas-r{number}"})
 
 
 def _scarlet_network(name: str, space: str, architecture: str) -> NetworkSpec:
     """A network of SCARLET's, trained as DenseNAS trains its own: no recipe of SCARLET's is published."""
-    strategy = RetrainSettings(architecture=architecture, num_calibration_batches=200, train_on_held_out=True)
-    changes = {"name": name, "space": SpaceSpec(id=space), "strategy": strategy}
+    changes = {"name": name, "space": SpaceSpec(id=space), "architecture": architecture}
     optimizer = _DENSENAS_RETRAIN.optimizer.model_copy(update={"decay_all": False})
     return _DENSENAS_RETRAIN.model_copy(update={**changes, "optimizer": optimizer})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from enum import Enum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -24,7 +24,17 @@ class DistillationKind(Enum):
     KULLBACK_LEIBLER = "kl"
 
 
-class UniformSettings(SpecPart):
+class SupernetStrategy(SpecPart):
+    """Base of the settings of training strategies; what is checked and planned otherwise for one is said by it."""
+
+    TRAINS_LARGEST: ClassVar[bool] = False
+    """Whether each step trains the largest subnet, to which dropout is then left."""
+
+    EQUAL_CHOICES: ClassVar[bool] = False
+    """Whether every layer of the space must have as many choices as every other."""
+
+
+class UniformSettings(SupernetStrategy):
     """Single-path uniform sampling (SPOS): every choice of every block with the same probability."""
 
     kind: Literal["uniform"] = "uniform"
@@ -34,7 +44,7 @@ class UniformSettings(SpecPart):
     """Number of single paths whose gradients are averaged in one update (SPOS: 1)."""
 
 
-class MacsBinnedSettings(SpecPart):
+class MacsBinnedSettings(SupernetStrategy):
     """SPOS's MACs-binned sampling: draw one of the bins, then an architecture whose MACs lie in it.
 
     Bins are the published seven (290M to 360M) for SPOS's space, whatever its number of classes, and quantiles of the
@@ -80,19 +90,23 @@ class MacsBinnedSettings(SpecPart):
         return self
 
 
-class FairSettings(SpecPart):
+class FairSettings(SupernetStrategy):
     """Strict fairness (FairNAS, SCARLET): every choice of every layer is trained exactly once per update."""
+
+    EQUAL_CHOICES = True
 
     kind: Literal["fair"] = "fair"
     """Name of the strategy; it selects these settings."""
 
 
-class SandwichSettings(SpecPart):
+class SandwichSettings(SupernetStrategy):
     """The sandwich rule (AttentiveNAS, AlphaNet): the largest subnet teaches random ones and the smallest.
 
     It comes without AlphaNet's optimiser, image size and augmentation: those are in the preset `alphanet-imagenet`,
     while the defaults of a training are SPOS's.
     """
+
+    TRAINS_LARGEST = True
 
     kind: Literal["sandwich"] = "sandwich"
     """Name of the strategy; it selects these settings."""
@@ -165,17 +179,21 @@ class ModelFiles(SpecPart):
         return "rknn" in self.formats
 
 
-class RetrainSettings(StandaloneSettings, ModelFiles):
-    """One architecture alone, as a board runs it; ends with its test accuracy and deployable model files."""
-
-    kind: Literal["retrain"] = "retrain"
-    """Name of the strategy; it selects these settings."""
+class NetworkSettings(StandaloneSettings, ModelFiles):
+    """What is trained by itself, what it starts from, and which model files are made of it."""
 
     architecture: Any = None
     """A published name, a genotype, or the space's own form. Absent in presets only: without it nothing is launched."""
 
     inherit_from: str | None = Field(default=None, min_length=1, max_length=100)
     """Supernet version (`supv_...`) whose weights it starts from; absent: from scratch."""
+
+
+class RetrainSettings(NetworkSettings):
+    """Settings of a network as the first release wrote them: a strategy of supernets."""
+
+    kind: Literal["retrain"] = "retrain"
+    """Name of the strategy; it selects these settings."""
 
 
 def _by_its_first_name(document: Any) -> Any:

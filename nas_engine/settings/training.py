@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart, later
 from nas_engine.settings.images import ImageForm
-from nas_engine.settings.strategies import RetrainSettings, StrategySettings, UniformSettings
+from nas_engine.settings.strategies import NetworkSettings, RetrainSettings, StrategySettings, UniformSettings
 
 
 class OptimizerKind(Enum):
@@ -226,7 +234,7 @@ class TrainingSpec(TrainingSettings):
     """Labels of the supernet by name, for people and filters."""
 
 
-class NetworkSpec(TrainingSettings):
+class NetworkSpec(TrainingSettings, NetworkSettings):
     """Training of one network by itself. `POST /api/v1/networks` takes it.
 
     `POST /api/v1/supernets` takes it too, as clients of the first release send it: what is trained is a network all
@@ -242,11 +250,42 @@ class NetworkSpec(TrainingSettings):
     dataset: Identifier
     """Name of the registered data set that it is trained on; GET /api/v1/datasets lists them."""
 
-    strategy: RetrainSettings
-    """Architecture that is trained, what it starts from, and which model files are made of it."""
+    strategy: RetrainSettings | None = later(None)
+    """Architecture and what is said of it beside, as clients of the first release write them; today they stand in the
+    spec itself."""
 
     labels: Labels = Field(default_factory=dict)
     """Labels of the network by name, for people and filters."""
+
+    @model_validator(mode="after")
+    def _in_its_own_words(self) -> Self:
+        if self.strategy is None:
+            return self
+        twice = sorted(self.strategy.model_fields_set & self.model_fields_set & NetworkSettings.model_fields.keys())
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is given here and in strategy: leave strategy out")
+        given = {name: getattr(self.strategy, name) for name in self.strategy.model_fields_set - {"kind"}}
+        self.__dict__.update({**given, "strategy": None})
+        self.__pydantic_fields_set__.update(given)
+        self.__pydantic_fields_set__.discard("strategy")
+        return self
+
+    @property
+    def as_first_written(self) -> NetworkSpec:
+        """The same for clients of the first release: written, it is a supernet's spec with the strategy `retrain`."""
+        return _FirstWritten.model_construct(self.model_fields_set, **dict(self))
+
+    @model_serializer(mode="wrap")
+    def _written(self, written: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # it would be the schema
+        document = written(self)
+        if not isinstance(self, _FirstWritten):
+            return document
+        strategy = {name: document.pop(name) for name in NetworkSettings.model_fields if name in document}
+        return {**document, "strategy": {"kind": "retrain", **strategy}}
+
+
+class _FirstWritten(NetworkSpec):
+    """A network's spec that is written as the first release wrote it."""
 
 
 def trains_network(document: Any) -> bool:
@@ -254,6 +293,8 @@ def trains_network(document: Any) -> bool:
     match document:
         case NetworkSpec() | {"strategy": {"kind": "retrain"} | RetrainSettings()}:
             return True
+        case Mapping():
+            return document.get("strategy") is None and not NetworkSettings.model_fields.keys().isdisjoint(document)
         case _:
             return False
 

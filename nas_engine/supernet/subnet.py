@@ -80,7 +80,11 @@ def extract(
     """
     _require_deployed(graph)
     require_statistics(graph, statistics)
-    parts = {ref.name: part.detach().cpu() for ref, part in _stand_alone(graph, weights)}
+    parts = {}
+    for name, ref in graph.weights.items():
+        stored = weights.get(name)
+        part = used_weight({name: _absent(ref) if stored is None else stored}, ref)
+        parts[ref.name] = part.detach().cpu()
     module = Subnet(graph)
     with torch.no_grad():
         for node in graph.nodes:
@@ -114,14 +118,6 @@ def deployed_weights(graph: LayerGraph, weights: Mapping[str, torch.Tensor]) -> 
         used_weight({name: stored}, ref)
         arrays[name] = cast(NDArray[np.float32], stored.detach().cpu().contiguous().numpy().copy())
     return arrays
-
-
-def _stand_alone(graph: LayerGraph, weights: Mapping[str, torch.Tensor]) -> list[tuple[WeightRef, torch.Tensor]]:
-    parts = []
-    for name, ref in graph.weights.items():
-        stored = weights.get(name)
-        parts.append((ref, used_weight({name: _absent(ref) if stored is None else stored}, ref)))
-    return parts
 
 
 def _absent(ref: WeightRef) -> torch.Tensor:

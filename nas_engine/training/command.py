@@ -194,7 +194,7 @@ def _retrain(
         graph,
         dataset,
         fit.settings,
-        recipe.strategy,
+        recipe,
         device=device,
         inherited=None if run.inherit is None else _inherit(space, architecture, run.inherit),
         hooks=Hooks(on_progress=_tell),
@@ -265,8 +265,8 @@ def _join_processes(wish: str) -> torch.device:
 
 
 def _architecture(space: SearchSpace, recipe: NetworkRecipe, text: str | None) -> Architecture:
-    if text is None and recipe.strategy.architecture is not None:
-        return space.parse(recipe.strategy.architecture)
+    if text is None and recipe.architecture is not None:
+        return space.parse(recipe.architecture)
     if text is None:
         raise TrainingError("a retraining recipe needs --architecture: a published name, or a genotype as JSON")
     try:

@@ -167,7 +167,7 @@ POLICY: tuple[Rule, ...] = (
     ),
     _own(Kind.STUDY, Action.CANCEL, "study_id", "cancel_ranking_study"),
     _create(Kind.TABLE, "create_latency_table"),
-    _read(Kind.TABLE, "list_latency_tables", "get_latency_table"),
+    _read(Kind.TABLE, "list_latency_tables", "get_latency_table", "list_cost_tables", "get_cost_table"),
     _own(Kind.TABLE, Action.STEER, "table_id", "pause_latency_table", "resume_latency_table"),
     _own(Kind.TABLE, Action.CANCEL, "table_id", "cancel_latency_table"),
     _create(Kind.REPORT, "create_cost_report"),

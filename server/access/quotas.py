@@ -141,7 +141,9 @@ class Quotas:
         stored = self._uow.read(lambda tx: UploadStore(tx).uploaded_bytes(key, self._today))
         with self._lock:
             sent = self._sent[(key, self._today)]
-        wait_s = _rest_of_day_s(datetime.now(UTC))
+        now = datetime.now(UTC)
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(seconds=DAY_S)
+        wait_s = max(1, int((midnight - now).total_seconds()))
         total = stored + sent + announced
         self.settings.check("upload_bytes_per_day", "bytes uploaded in a day", total, retry_after_s=wait_s)
 
@@ -179,8 +181,3 @@ class Quotas:
 
 def _day(now: datetime) -> str:
     return now.astimezone(UTC).date().isoformat()
-
-
-def _rest_of_day_s(now: datetime) -> int:
-    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(seconds=DAY_S)
-    return max(1, int((midnight - now).total_seconds()))

@@ -18,6 +18,7 @@ from server.core.database.rows import Rows
 from server.core.database.statements import key_conditions, key_parameters
 from server.core.database.store import Store
 from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Timestamp, now
+from server.core.errors import NotFoundError
 from server.core.paging import Page, PageRequest
 
 principals = sa.Table(
@@ -121,6 +122,24 @@ class PrincipalStore(Store):
     def page_of_principals(self, page: PageRequest) -> Page[Principal]:
         """List them, oldest first."""
         return self._page(PRINCIPALS, PRINCIPALS.select(), page, id_column=principals.c.id)
+
+    def owner_of(self, id_column: sa.Column[Any], id: str, kind: str) -> Principal | None:
+        """Read who owns a thing of any table that has an `owner_column`; None for nobody.
+
+        Args:
+            id_column: of the table.
+            kind: of the thing, for NotFoundError.
+
+        Raises:
+            NotFoundError: there is no such thing.
+        """
+        table = id_column.table
+        source = table.outerjoin(principals, principals.c.id == table.c.owner_id)
+        found = self._connection.execute(sa.select(*PRINCIPALS.columns).select_from(source).where(id_column == id))
+        row = found.one_or_none()
+        if row is None:
+            raise NotFoundError(kind, id)
+        return None if row[0] is None else PRINCIPALS.value_of(row)
 
     def lock_principal(self, principal_id: str) -> None:
         """Hold a principal until the transaction ends: what it may still have is counted by one at a time."""

@@ -92,9 +92,9 @@ class Artifacts:
         check_sha256(sha256)
         return self._uow.read(lambda tx: ArtifactStore(tx).get_artifact(sha256))
 
-    def page(self, page: PageRequest, owner: str | None = None) -> Page[Artifact]:
-        """List what is stored, or what an owner (by id or name) uploaded, newest first."""
-        return self._uow.read(lambda tx: ArtifactStore(tx).page_of_artifacts(page, owner))
+    def page(self, page: PageRequest, owner: str | None = None, media_type: str | None = None) -> Page[Artifact]:
+        """List what is stored, or what an owner (by id or name) uploaded, or what is of a type; newest first."""
+        return self._uow.read(lambda tx: ArtifactStore(tx).page_of_artifacts(page, owner, media_type))
 
     def read(self, sha256: str) -> bytes:
         """Read the whole content, verified. Raises NotFoundError, ArtifactDamagedError."""

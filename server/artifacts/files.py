@@ -67,7 +67,7 @@ class FileByteStore:
         try:
             self.require_room()
             if self._was_full:  # a quota does not show in the free space: try
-                with _full_disk_told(), tempfile.TemporaryFile(dir=self._incoming, buffering=0) as probe:
+                with full_disk_told(), tempfile.TemporaryFile(dir=self._incoming, buffering=0) as probe:
                     probe.write(bytes(64 * 1024))
                     os.fsync(probe.fileno())
                 self._was_full = False
@@ -87,7 +87,7 @@ class FileByteStore:
             self.require_room()
         partial: Path | None = None
         try:
-            with _full_disk_told():
+            with full_disk_told():
                 descriptor, name = tempfile.mkstemp(dir=self._incoming)
                 partial = Path(name)
                 # Unbuffered: what a full disk refused would be tried once more when the file is closed.
@@ -224,7 +224,7 @@ class Incoming:
             self._store.require_room()
         self._digest.update(chunk)
         view = memoryview(chunk)
-        with _full_disk_told():
+        with full_disk_told():
             while view:
                 view = view[self._target.write(view) :]
 
@@ -238,7 +238,7 @@ class Incoming:
         if expected_sha256 is not None and found != expected_sha256:
             raise DigestMismatchError(expected_sha256, found)
         path = self._store.path(found)
-        with _full_disk_told():
+        with full_disk_told():
             os.fsync(self._target.fileno())
             path.parent.mkdir(exist_ok=True)
             self._partial.replace(path)
@@ -256,7 +256,8 @@ def damaged(sha256: str, found: str) -> ArtifactDamagedError:
 
 
 @contextlib.contextmanager
-def _full_disk_told() -> Iterator[None]:
+def full_disk_told() -> Iterator[None]:
+    """Say of a disk of the store that is full or read-only that it is. Raises StorageFullError."""
     try:
         yield
     except OSError as error:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -51,6 +51,7 @@ class WantedShapes:
 
 TIMEOUT_S = 90.0
 MEMORY_BYTES = 4 * 2**30  # a model of the largest size that is taken, 512 MB, needs less than three
+MAX_ANSWER_BYTES = 1 << 20
 NUM_AT_ONCE = 2
 MAX_WAITING = 16
 WAIT_S = 60.0
@@ -102,15 +103,17 @@ class ModelCheck:
             UnavailableError: other checks take up every place.
         """
         shapes = None if wanted is None else {"batch": wanted.batch, "shapes": dict(wanted.shapes)}
-        given = (sha256, str(self._memory_bytes), json.dumps(shapes))
+        given = (sha256, str(self._memory_bytes), str(MAX_ANSWER_BYTES), json.dumps(shapes))
         command = (sys.executable, "-I", "-c", _CHILD, _CODE_FOLDER, *given)
         environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        with self._turn():
+        # An answer goes into a file, which the child's limits bound; read from a pipe, it would be as long as it likes.
+        own = nullcontext(into) if into is not None else os.fdopen(os.memfd_create("answer"), "w+b")
+        with self._turn(), own as out:
             try:
                 done = subprocess.run(
                     command,
                     stdin=source,
-                    stdout=subprocess.PIPE if into is None else into,
+                    stdout=out,
                     stderr=subprocess.DEVNULL,
                     timeout=self._timeout_s,
                     env={**environment, "OMP_NUM_THREADS": "1"},
@@ -119,11 +122,11 @@ class ModelCheck:
                 )
             except subprocess.TimeoutExpired as error:
                 raise InvalidModelError(f"the model could not be checked within {self._timeout_s:g} s") from error
-        if done.returncode != 0:
+            out.seek(0)
+            line = out.readline(MAX_ANSWER_BYTES + 1)
+        if done.returncode != 0 or not line.endswith(b"\n"):
             raise InvalidModelError("checking the model ended its process: it is malformed, or far too large")
-        if into is not None:
-            into.seek(0)
-        answer = json.loads(done.stdout if into is None else into.readline())
+        answer = json.loads(line)
         if "damaged" in answer:
             raise damaged(sha256, answer["damaged"])
         if "error" in answer:

@@ -16,20 +16,24 @@ from nas_engine.export.model_limits import RKNN
 from nas_engine.export.onnx_check import MAX_SIZE_BYTES, inspect_onnx, refusal
 
 MAX_CPU_S = 60
+MAX_REASON_CHARACTERS = 1000
+"""Names in a model may be as long as its file, and a refusal names what it is about."""
 
 
 def main() -> int:
     """Answer ``{"ok": ...}``, ``{"error": ...}`` or ``{"damaged": sha256}``.
 
-    Arguments: digest, bytes of memory, and what open axes are fixed to, as JSON: ``{"batch": 1, "shapes": {...}}``, or
-    null. A model in which axes were fixed follows the answer's line.
+    Arguments: digest, bytes of memory, bytes that the answer may have, and what open axes are fixed to, as JSON:
+    ``{"batch": 1, "shapes": {...}}``, or null. A model in which axes were fixed follows the answer's line.
     """
-    sha256, memory_bytes, wanted = sys.argv[-3], int(sys.argv[-2]), json.loads(sys.argv[-1])
+    sha256, *sizes, document_of_shapes = sys.argv[-4:]
+    (memory_bytes, answer_bytes), wanted = map(int, sizes), json.loads(document_of_shapes)
     fixed, fixed_shapes = b"", {}
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    room = 0 if wanted is None else 2 * MAX_SIZE_BYTES  # it writes the model it fixed, and nothing else
+    # It writes its answer and the model it fixed, and nothing else.
+    room = answer_bytes + (0 if wanted is None else 2 * MAX_SIZE_BYTES)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     try:
         content = sys.stdin.buffer.read(MAX_SIZE_BYTES + 1)
@@ -43,9 +47,9 @@ def main() -> int:
             fixed_shapes = {name: list(shape) for name, shape in model.shapes.items()}
         found = inspect_onnx(content)
     except ExportError as error:
-        document: dict[str, object] = {"error": str(error)}
+        document: dict[str, object] = {"error": _short(str(error))}
     else:
-        shapes = [list(spec.shape) for spec in found.inputs]
+        shapes, for_rknn = [list(spec.shape) for spec in found.inputs], refusal(found, RKNN)
         document = {
             "ok": {
                 "input_shapes": shapes,
@@ -53,7 +57,7 @@ def main() -> int:
                 "size_bytes": found.size_bytes,
                 "dtype": found.dtype.value,
                 "input_ranges": {name: list(range_) for name, range_ in found.input_ranges.items()},
-                "rknn_refusal": refusal(found, RKNN),
+                "rknn_refusal": None if for_rknn is None else _short(for_rknn),
                 "fixed_shapes": fixed_shapes,
             }
         }
@@ -62,3 +66,7 @@ def main() -> int:
         sys.stdout.flush()
         sys.stdout.buffer.write(fixed)
     return 0
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= MAX_REASON_CHARACTERS else f"{reason[:MAX_REASON_CHARACTERS]}..."

@@ -20,10 +20,10 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from server.artifacts.artifact import Artifact, ScrubReport, ScrubState, check_sha256
-from server.artifacts.files import CHUNK_BYTES, FileByteStore
+from server.artifacts.files import CHUNK_BYTES, FileByteStore, full_disk_told
 from server.artifacts.store import ArtifactStore
 from server.core.database.transaction import UnitOfWork
-from server.core.errors import ConflictError, InvalidValueError, NotFoundError
+from server.core.errors import ConflictError, InvalidValueError, NotFoundError, ServiceError, StorageFullError
 
 _log = structlog.get_logger("hilnas.artifacts")
 MAX_LISTED = 1000
@@ -66,9 +66,10 @@ class ArtifactScrubs:
 
         Raises:
             ConflictError: one runs already.
+            StorageFullError: its report cannot be written.
         """
         began = threading.Event()
-        refused: list[ConflictError] = []
+        refused: list[ServiceError] = []
 
         def run() -> None:
             try:
@@ -76,10 +77,11 @@ class ArtifactScrubs:
                     self._write(ScrubReport(state=ScrubState.RUNNING, started_at=datetime.now(UTC)))
                     began.set()
                     self._scrub()
-            except ConflictError as error:
-                refused.append(error)
             except Exception as error:  # the thread's edge
-                _log.warning("scrub failed", exc_info=error)
+                if isinstance(error, ServiceError) and not began.is_set():
+                    refused.append(error)
+                else:
+                    _log.warning("scrub failed", exc_info=error)
             finally:
                 began.set()
 
@@ -166,7 +168,8 @@ class ArtifactScrubs:
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:
-        descriptor = os.open(self._store.root / "scrub.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with full_disk_told():
+            descriptor = os.open(self._store.root / "scrub.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             for attempt in range(_LOCK_TRIES):  # whoever only asks whether one runs holds it for an instant
                 try:
@@ -184,6 +187,8 @@ class ArtifactScrubs:
         try:
             with self._only_one():
                 return False
+        except StorageFullError:  # nor could one write its report
+            return False
         except ConflictError:
             return True
 
@@ -195,8 +200,9 @@ class ArtifactScrubs:
 
     def _write(self, report: ScrubReport) -> None:
         partial: Path = self._report_file.with_suffix(".part")
-        partial.write_bytes(_REPORTS.dump_json(report))
-        partial.replace(self._report_file)
+        with full_disk_told():
+            partial.write_bytes(_REPORTS.dump_json(report))
+            partial.replace(self._report_file)
 
 
 class _Findings:

@@ -65,11 +65,14 @@ class ArtifactStore(Store):
         statement = ARTIFACTS.select(artifacts.c.sha256 > sha256).order_by(artifacts.c.sha256).limit(limit)
         return self._list(ARTIFACTS, statement)
 
-    def page_of_artifacts(self, page: PageRequest, owner: str | None = None) -> Page[Artifact]:
-        """List the records of artifacts, or of those of an owner, newest first."""
+    def page_of_artifacts(
+        self, page: PageRequest, owner: str | None = None, media_type: str | None = None
+    ) -> Page[Artifact]:
+        """List the records of artifacts, or of those of an owner or of a media type, newest first."""
         # The sort value travels in page tokens, so it is the stored number rather than a datetime.
         created = sa.type_coerce(artifacts.c.created_at, sa.BigInteger).label("created_us")
-        statement = owned_by(ARTIFACTS.select(), artifacts.c.owner_id, owner).add_columns(created)
+        wanted = () if media_type is None else (artifacts.c.media_type == media_type,)
+        statement = owned_by(ARTIFACTS.select(*wanted), artifacts.c.owner_id, owner).add_columns(created)
         return self._page(
             ARTIFACTS, statement, page, value_column=created, id_column=artifacts.c.sha256, descending=True
         )

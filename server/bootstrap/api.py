@@ -72,6 +72,7 @@ from server.jobs.registry import JobKinds
 from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.estimates import EstimateMaths
+from server.latency_tables.imported.cost_tables import CostTables
 from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.canaries.canaries import Canaries, CanarySettings, GoldenModel
@@ -204,7 +205,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     reports = CostReports(uow, tables, spaces, EstimateMaths())
     keeper = BatchKeeper(uow, tables, reports)
     boards = (Devices(uow, settings.leases), Latencies(uow), Classifications(uow))
-    latency_tables = (tables, reports, Batches(uow), keeper)
+    latency_tables = (tables, reports, Batches(uow), keeper, CostTables(artifacts))
 
     supernets = Supernets(uow, spaces, datasets)
     networks = Networks(uow, spaces, datasets)
@@ -368,7 +369,12 @@ def _database_check(engine: sa.Engine, min_free_bytes: int) -> ReadinessCheck:
     if current != newest:
         return ReadinessCheck(name="database", ok=False, detail=f"schema is {current}, this server needs {newest}")
     if engine.dialect.name == "sqlite":
-        free_bytes = shutil.disk_usage(Path(str(engine.url.database)).parent).free
+        file = Path(str(engine.url.database)).absolute()
+        for path in (file, file.parent):
+            if not os.access(path, os.W_OK):  # what is there can still be read
+                detail = f"{path} cannot be written: mount its disk for writing, or give it to this user"
+                return ReadinessCheck(name="database", ok=False, detail=detail)
+        free_bytes = shutil.disk_usage(file.parent).free
         if free_bytes < min_free_bytes:
             detail = f"its disk has {free_bytes} bytes free, {min_free_bytes} must stay free (HILNAS_MIN_FREE_BYTES)"
             return ReadinessCheck(name="database", ok=False, detail=detail)

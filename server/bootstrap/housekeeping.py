@@ -12,6 +12,7 @@ from server.access.quotas import Quotas
 from server.access.sessions import Sessions
 from server.artifacts.scrub import ArtifactScrubs
 from server.bootstrap.served_certificates import ServedCertificates
+from server.core.errors import ServiceError
 from server.core.events import Events
 from server.core.idempotency import Idempotency
 from server.jobs.dispatch import Dispatch
@@ -82,5 +83,7 @@ class Housekeeping:
                     self._sessions.prune()
                     self._quotas.prune()
                     self._scrubs.start_if_due()
+            except ServiceError as error:  # its line says what to do
+                _log.warning("housekeeping failed, it goes on", error=str(error))
             except Exception as error:
                 _log.warning("housekeeping failed, it goes on", exc_info=error)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from server.access.orders import Orders
-from server.access.permissions import Kind, Owners
+from server.access.permissions import POLICY, FindOwner, Kind, Owners, Rule
 from server.access.principal import Principal
 from server.access.quotas import QuotaSettings
+from server.access.store import PrincipalStore
+from server.bootstrap.references import referent_of
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.fleet.store import DeviceStore
 from server.jobs.queue import JobStore
 from server.latency_tables.store import BatchStore
 from server.spaces.store import SpaceTableStore
@@ -22,20 +23,9 @@ _TRAININGS = (SupernetStore, NetworkStore)
 
 
 def all_owners(uow: UnitOfWork) -> Owners:
-    """What the routes ask before they let a caller change a thing."""
-    return Owners(
-        uow,
-        {
-            Kind.SEARCH: _of_search,
-            Kind.SUPERNET: _of_supernet,
-            Kind.NETWORK: lambda tx, id: NetworkStore(tx).get_training(id).owner,
-            Kind.STUDY: lambda tx, id: StudyStore(tx).get_study(id).owner,
-            Kind.TABLE: lambda tx, id: BatchStore(tx).get_batch(id).owner,
-            Kind.REPORT: lambda tx, id: BatchStore(tx).get_batch(id, "report").owner,
-            Kind.JOB: lambda tx, id: JobStore(tx).get_job(id).owner,
-            Kind.DEVICE: lambda tx, id: DeviceStore(tx).get_device(id).owner,
-        },
-    )
+    """What the routes ask before they let a caller change a thing: the owner in the row of what their path names."""
+    in_rows = {rule.kind: _in_row(rule) for rule in POLICY if rule.subject}
+    return Owners(uow, {**in_rows, Kind.SEARCH: _of_search, Kind.SUPERNET: _of_supernet})
 
 
 def all_orders(settings: QuotaSettings) -> Orders:
@@ -50,6 +40,11 @@ def all_orders(settings: QuotaSettings) -> Orders:
             "registrations_per_day": _made_in_a_day,
         },
     )
+
+
+def _in_row(rule: Rule) -> FindOwner:
+    id_column, noun = referent_of(rule.subject).id, rule.kind.value
+    return lambda tx, id: PrincipalStore(tx).owner_of(id_column, id, noun)
 
 
 def _made_in_a_day(tx: Transaction, owner_id: str) -> int:

@@ -46,9 +46,8 @@ _REFERENTS = {
     "architecture": Referent(noun="architecture", id=architectures.c.arch_id),
     "hardware": Referent(noun="hardware key", id=hardware.c.hardware_key),
 }
-_PARAMETERS = {
-    **{f"{kind}_id": kind for kind in ("search", "candidate", "supernet", "network", "study", "device", "job")},
-    **{f"{kind}_id": kind for kind in ("measurement", "classification", "token")},
+_PARAMETERS: dict[str, str] = {
+    **{f"{kind}_id": kind for kind in _REFERENTS},
     "table_id": "batch",
     "report_id": "batch",
     "compared_with": "candidate",
@@ -60,6 +59,7 @@ _PARAMETERS = {
 }
 _MEMBERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("supernet",): ("supernet", "version"),  # of a search, of a ranking study
+    ("inherit_from",): ("version",),
     ("strategy", "inherit_from"): ("version",),
     ("algorithm", "latency_table"): ("batch",),
     ("warm_start", "search"): ("search",),
@@ -75,6 +75,11 @@ _MEMBERS: dict[tuple[str, ...], tuple[str, ...]] = {
         ("artifact",),
     ),
 }
+
+
+def referent_of(parameter: str) -> Referent:
+    """Give the kind of things that a parameter of a path names."""
+    return _REFERENTS[_PARAMETERS[parameter]]
 
 
 def all_references(uow: UnitOfWork) -> References:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,8 @@ from server.core.database import labels, wakeups
 from server.core.database import metadata as metadata_module
 from server.core.database.engine import is_retryable, open_engine
 from server.core.database.metadata import metadata
+from server.core.database.sqlite_file import MAX_QUICK_BYTES, damage_of, looked_through, was_ended_cleanly
+from server.core.home import ADMIN_TOKEN_FILE
 from server.fleet import store as fleet
 from server.jobs import tables as jobs
 from server.jobs.workers import store as workers
@@ -64,6 +67,7 @@ def open_database(settings: Settings) -> sa.Engine:
     except (ValueError, sa.exc.ArgumentError) as error:
         raise OSError(f"the database cannot be used: {error}") from error
     name = engine.url.render_as_string(hide_password=True)
+    _refuse_damaged(settings, engine, name)
     deadline = time.monotonic() + PATIENCE_S
     while True:  # ends at the deadline
         try:
@@ -89,6 +93,64 @@ def _remedy(engine: sa.Engine) -> str:
         if not os.access(folder, os.W_OK):
             return f"{folder} cannot be written: mount it for writing, or give it to this user"
     return "see whether its file may be read and written, or restore a backup"
+
+
+def _refuse_damaged(settings: Settings, engine: sa.Engine, name: str) -> None:
+    """Look for damage to a SQLite file that would not show before somebody reads what is lost, or never.
+
+    Raises:
+        OSError: there is some.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    path = Path(str(engine.url.database))
+    if (damage := damage_of(path, used=_is_used(settings))) is not None:
+        raise OSError(f"database {name} is damaged: {damage}")
+    # A file that somebody else has open is not torn by a crash now, yet cannot be told from one that was.
+    if not path.exists() or was_ended_cleanly(path) or path.stat().st_size > MAX_QUICK_BYTES:
+        return
+    try:
+        found = looked_through(path, thorough=False)
+    except sqlite3.Error:  # opening it for good says what, and whether trying again helps
+        return
+    if found:
+        raise OSError(f"database {name} is damaged: {found[0]}; 'hilnas db check' tells more, restore a backup")
+
+
+def _is_used(settings: Settings) -> bool:
+    """Whether a server has run in the home folder before."""
+    return (settings.home / ADMIN_TOKEN_FILE).exists()
+
+
+def faults_of_database(settings: Settings) -> tuple[str, ...]:
+    """What is wrong with the settings' database, a line each; reads all of it and writes nothing.
+
+    A server may use it meanwhile.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+    """
+    try:
+        engine = open_engine(settings.effective_database_url)
+    except (ValueError, sa.exc.ArgumentError) as error:
+        raise OSError(f"the database cannot be used: {error}") from error
+    name = engine.url.render_as_string(hide_password=True)
+    try:
+        if engine.dialect.name == "sqlite":
+            path = Path(str(engine.url.database))
+            if not path.exists():
+                raise OSError(f"there is no database {path}: name its folder with --home, or HILNAS_HOME")
+            if (damage := damage_of(path, used=_is_used(settings))) is not None:
+                return (damage,)
+            if found := looked_through(path, thorough=True):
+                return tuple(found)
+            engine = sa.create_engine(f"sqlite:///{path.absolute().as_uri()}?mode=ro&uri=true")
+        fault = _fault(engine, name)
+        return () if fault is None else (fault,)
+    except (sqlite3.Error, sa.exc.DBAPIError) as error:
+        raise OSError(f"database {name} cannot be read: {getattr(error, 'orig', error)}") from error
+    finally:
+        engine.dispose()
 
 
 def refuse_unusable(engine: sa.Engine, name: str) -> None:

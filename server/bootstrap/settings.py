@@ -84,6 +84,7 @@ class Settings(BaseSettings):
         worker_name: of this worker in leases and logs; empty means host name and process id.
         worker_device: where workers run torch: auto takes a CUDA device where there is one.
         worker_threads: CPU threads of torch; absent means torch's own choice.
+        pixel_cache_bytes: decoded held-out and calibration images that a worker keeps in `home`, at most; 0 keeps none.
         rknn_python: Python of the RKNN converter's environment; absent means the one that `make rknn` has made,
             where there is one, and no conversions for RKNN boards otherwise.
         rknn_processes: conversions at a time.
@@ -145,6 +146,7 @@ class Settings(BaseSettings):
     worker_name: str = ""
     worker_device: TorchDevice = "auto"
     worker_threads: int | None = Field(default=None, ge=1, le=1024)
+    pixel_cache_bytes: int = Field(default=16 << 30, ge=0)
     rknn_python: Path | None = None
     rknn_processes: int = Field(default=1, ge=1, le=64)
     host_lock: Path | None = None

@@ -29,6 +29,7 @@ from nas_engine.domain.host.host_lock import HostLock
 from nas_engine.export.rknn.cache import ConversionCache
 from nas_engine.export.rknn.converter import RknnConverter, find_converter, installed_converter
 from nas_engine.export.rknn.process import PoolSettings
+from nas_engine.training.data.decoding.pixel_cache import PixelCache
 from nas_engine.training.threads import use_threads
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
@@ -179,6 +180,13 @@ def _rknn(settings: Settings, artifacts: Artifacts) -> RknnMaker | None:
     return RknnMaker(RknnConverter(pool, ConversionCache(settings.home / "worker" / "rknn")), artifacts)
 
 
+def _pixel_cache(settings: Settings) -> PixelCache | None:
+    if settings.pixel_cache_bytes == 0:
+        return None
+    folder = settings.home / "worker" / "pixels"
+    return PixelCache(folder, settings.pixel_cache_bytes, min_free_bytes=settings.min_free_bytes)
+
+
 def _handlers(
     settings: Settings, uow: UnitOfWork, kinds: JobKinds, artifacts: Artifacts, rknn: RknnMaker | None
 ) -> Mapping[JobKind, Handler]:
@@ -194,6 +202,7 @@ def _handlers(
         device=_device(settings),
         pause=nullcontext if settings.host_lock is None else HostLock(settings.host_lock).working,
         host_lock=settings.host_lock,
+        pixels=_pixel_cache(settings),
     )
     loaded, accuracies = LoadedSupernets(supernets, resources), Accuracies(resources)
     code_version = version("hilnas")

@@ -11,6 +11,7 @@ from server.candidates.lifecycle import advance, affected_searches, end_candidat
 from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
 from server.candidates.states import CandidateState, SearchState
+from server.candidates.used_plugins import in_words
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.jobs.failures import Failure, FinalFailure
 from server.jobs.job import Job
@@ -22,8 +23,7 @@ def brought_to_search(tx: Transaction, job: Job, *doors: Door) -> str:
     """In words, what other packages bring through these doors to the search of a job; empty where nothing."""
     if job.search_id is None:
         return ""
-    used = (one for one in SearchStore(tx).get_search(job.search_id).plugins if one.door in doors)
-    return ", ".join(f"{one.name} of {one.provider} ({one.door.value})" for one in used)
+    return in_words([one for one in SearchStore(tx).get_search(job.search_id).plugins if one.door in doors])
 
 
 def mark_evaluating(tx: Transaction, job: Job) -> None:

@@ -156,7 +156,9 @@ class EvaluationStore(Store):
 
     def awaited_evaluations_of(self, candidate_id: str) -> tuple[AwaitedEvaluation, ...]:
         """What one candidate still waits for."""
-        return self._awaited(awaited_evaluations.c.candidate_id == candidate_id)
+        c = awaited_evaluations.c
+        of_candidate = AWAITED_EVALUATIONS.select(c.candidate_id == candidate_id)
+        return self._list(AWAITED_EVALUATIONS, of_candidate.order_by(c.candidate_id, c.metric))
 
     def awaited_evaluations_under(self, latency_key: str, hardware_key: str) -> tuple[AwaitedEvaluation, ...]:
         """Every candidate, of any search, that waits for this measurement."""
@@ -186,10 +188,6 @@ class EvaluationStore(Store):
     def settle_awaited_of_search(self, search_id: str) -> None:
         """Take everything a search waits for off the list."""
         self._settle(awaited_evaluations.c.search_id == search_id)
-
-    def _awaited(self, *conditions: sa.ColumnElement[bool]) -> tuple[AwaitedEvaluation, ...]:
-        in_order = (awaited_evaluations.c.candidate_id, awaited_evaluations.c.metric)
-        return self._list(AWAITED_EVALUATIONS, AWAITED_EVALUATIONS.select(*conditions).order_by(*in_order))
 
     def _settle(self, *conditions: sa.ColumnElement[bool]) -> int:
         return int(self._connection.execute(sa.delete(awaited_evaluations).where(*conditions)).rowcount)

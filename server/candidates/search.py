@@ -25,6 +25,7 @@ class SearchProgress:
         num_asked: candidates proposed so far; what the budget counts.
         num_complete, num_infeasible, num_failed: of these, how many ended so.
         num_reused: latencies taken from earlier measurements.
+        num_unmet: complete candidates that missed a constraint; None before the first step that counted them.
         front_size: feasible non-dominated candidates.
         hypervolume: against `reference_point`, in the objectives' own units; None before the first front.
         reference_point: one value per objective, fixed when first set, so that hypervolumes compare.
@@ -45,6 +46,7 @@ class SearchProgress:
     report: Mapping[str, JsonValue] = field(default_factory=dict)
     end_reason: EndReason | None = None
     warnings: tuple[str, ...] = ()
+    num_unmet: int | None = None
 
     def __post_init__(self) -> None:
         numbers = (*(self.reference_point or ()), *(() if self.hypervolume is None else (self.hypervolume,)))

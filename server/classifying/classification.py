@@ -158,18 +158,3 @@ class ClassificationQuery:
     search_id: str | None = None
     candidate_id: str | None = None
     include_superseded: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FloatPredictions:
-    """The classes that the float network of a candidate predicts for the images a device is given.
-
-    Attributes:
-        images_sha256: the image set, an artifact already.
-        predictions, labels: (N,), one per image of the set.
-    """
-
-    images_sha256: str
-    num_classes: int
-    predictions: Predictions
-    labels: Labels

@@ -160,17 +160,14 @@ def store_compared(tx: Transaction, record: ClassificationRecord, labels_N: Labe
     """Store a classification, paired with those of the same model on the same images: it gets its loss against a
     float one, and gives one to those that had none. The worker's own figure is preferred as the reference.
     """
-    others = ClassificationStore(tx).classifications_of_same_images(record)
-    usable = [other for other in others if other.is_reference]
-    evaluated = [other for other in usable if other.source is EvaluationSource.EVALUATED]
-    reference = next(iter(evaluated or usable), None)
-    if reference is not None and record.source is not EvaluationSource.EVALUATED:
+    store = ClassificationStore(tx)
+    reference = None if record.source is EvaluationSource.EVALUATED else store.reference_for(record)
+    if reference is not None:
         record = compared(record, reference, labels_N)
-    ClassificationStore(tx).add_classification(record)
     if record.is_reference:
-        for other in others:
-            if other.loss is None and other.source is not EvaluationSource.EVALUATED:
-                ClassificationStore(tx).set_loss_of_classification(compared(other, record, labels_N))
+        for other in store.without_loss(record):
+            store.set_loss_of_classification(compared(other, record, labels_N))
+    store.add_classification(record)
     return record
 
 
@@ -185,7 +182,10 @@ def _record(
     payload, job = _payload(taken), taken.job
     return ClassificationRecord(
         id=new_id(IdPrefix.CLASSIFICATION),
-        source=_source(key),
+        # Answers of a simulator are no measurement.
+        source=EvaluationSource.SIMULATED
+        if key.identity.device_class is DeviceClass.SIMULATED
+        else EvaluationSource.MEASURED,
         images_sha256=payload.images_sha256,
         num_images=payload.num_images,
         num_classes=classification.num_classes,
@@ -209,9 +209,3 @@ def _record(
         result_digest=taken.digest,
         created_at=tx.now(),
     )
-
-
-def _source(key: HardwareKey) -> EvaluationSource:
-    """Answers of a simulator are no measurement."""
-    simulated = key.identity.device_class is DeviceClass.SIMULATED
-    return EvaluationSource.SIMULATED if simulated else EvaluationSource.MEASURED

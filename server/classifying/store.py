@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,6 +69,15 @@ CLASSIFICATIONS = Rows(ClassificationRecord, classifications, paths=_PATHS, join
 LISTED = Rows(  # two bytes an image and a quarter of a MiB of environment are left out of pages of a thousand
     ClassificationRecord, classifications, paths=_PATHS, joined=_JOINED, beside=_UNLISTED, apart=_UNLISTED
 )
+_COMPARED = Rows(  # what a loss is worked out from
+    ClassificationRecord,
+    classifications,
+    paths=_PATHS,
+    joined=_JOINED,
+    beside=("environment",),
+    apart=("environment",),
+)
+COMPARED_AT_ONCE = 50  # in memory, of two bytes an image
 
 
 class ClassificationStore(Store):
@@ -93,16 +102,28 @@ class ClassificationStore(Store):
         """List the classifications that a query selects, newest first, without predictions and environments."""
         return self._page(LISTED, _filtered(query), page, id_column=classifications.c.id, descending=True)
 
-    def classifications_of_same_images(self, record: ClassificationRecord) -> tuple[ClassificationRecord, ...]:
-        """Authoritative ones of the same source model and the very same images, newest first."""
+    def reference_for(self, record: ClassificationRecord) -> ClassificationRecord | None:
+        """The float answers of its source model to the very same images: a worker's before a device's, the newest."""
         c = classifications.c
-        statement = CLASSIFICATIONS.select(
-            c.source_sha256 == record.source_sha256,
-            c.images_sha256 == record.images_sha256,
-            c.num_images == record.num_images,
-            c.superseded.is_(False),
+        statement = _COMPARED.select(
+            *_same_images(record), c.dtype == Dtype.FP32, c.source != EvaluationSource.SIMULATED
         )
-        return self._list(CLASSIFICATIONS, statement.order_by(c.id.desc()))
+        last = sa.case((c.source == EvaluationSource.EVALUATED, 0), else_=1)
+        return self._first(_COMPARED, statement.order_by(last, c.id.desc()).limit(1))
+
+    def without_loss(self, record: ClassificationRecord) -> Iterator[ClassificationRecord]:
+        """Devices' answers of its source model to the very same images that have no loss, oldest first, few at a time.
+
+        They may be given one while this goes on. Environments are left out.
+        """
+        c = classifications.c
+        statement = _COMPARED.select(
+            *_same_images(record), c.loss.is_(None), c.source != EvaluationSource.EVALUATED
+        ).order_by(c.id)
+        after = ""
+        while found := self._list(_COMPARED, statement.where(c.id > after).limit(COMPARED_AT_ONCE)):
+            yield from found
+            after = found[-1].id
 
     def classifications_of_candidates(self, candidate_ids: Sequence[str]) -> tuple[ClassificationRecord, ...]:
         """The authoritative ones of devices for these candidates, oldest first, without predictions."""
@@ -116,6 +137,17 @@ class ClassificationStore(Store):
         row = CLASSIFICATIONS.row_of(record)
         loss = {name: row[name] for name in ("reference_id", "loss", "loss_standard_error", "agreement")}
         self._connection.execute(sa.update(classifications).where(classifications.c.id == record.id).values(loss))
+
+
+def _same_images(record: ClassificationRecord) -> tuple[sa.ColumnElement[bool], ...]:
+    """Authoritative ones of its source model and the very images that it has."""
+    c = classifications.c
+    return (
+        c.source_sha256 == record.source_sha256,
+        c.images_sha256 == record.images_sha256,
+        c.num_images == record.num_images,
+        c.superseded.is_(False),
+    )
 
 
 def _filtered(query: ClassificationQuery) -> sa.Select[Any]:

@@ -42,14 +42,11 @@ def _fields_at(model: Any, location: Sequence[str | int]) -> list[str]:
     """Names of the fields that a document may have at a place; empty where that is not known."""
     found = list(_models_in(model))
     for part in location:
-        inner = [one for kind in found if part in kind.model_fields for one in _models_of_field(kind, str(part))]
+        fields = [kind.model_fields[str(part)] for kind in found if part in kind.model_fields]
+        inner = [one for field in fields for one in _models_in(field.annotation)]
         # A part that is no field is an index, or the tag of a union.
         found = inner or [kind for kind in found if _tag(kind) == part] or found
     return list(dict.fromkeys(name for kind in found for name in kind.model_fields))
-
-
-def _models_of_field(kind: type[BaseModel], name: str) -> Iterator[type[BaseModel]]:
-    return _models_in(kind.model_fields[name].annotation)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -256,8 +256,11 @@ class Device:
         return self.reserved_until is not None and self.reserved_until > now
 
     def online(self, now: datetime, timeout: timedelta) -> bool:
-        """Whether it was heard of within `timeout`, and has not said goodbye since."""
-        return self.left_at is None and now - self.last_seen_at <= timeout
+        """Whether it was heard of within `timeout`, and has not said goodbye since.
+
+        Seen in the future, it was so before the clock was set back: if it lives it says so again within `timeout`.
+        """
+        return self.left_at is None and abs(now - self.last_seen_at) <= timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

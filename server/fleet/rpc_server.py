@@ -92,7 +92,10 @@ def start_rpc_server(
     Raises:
         OSError: the address cannot be bound, or the certificates cannot be used.
     """
-    _give_large_memory_back()
+    # Have glibc take what is large from the system and give it back when it is freed. Left alone it moves that bound up
+    # with what it has seen, to 32 MiB, and keeps the holes that a few large results leave.
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=num_threads, thread_name_prefix="rpc"),
         interceptors=[BoundedMessages()],
@@ -114,13 +117,6 @@ def start_rpc_server(
     for name in ("", *SERVICES):
         reporter.set(name, health_pb2.HealthCheckResponse.SERVING)
     return RpcServer(server, port, reporter)
-
-
-def _give_large_memory_back() -> None:
-    """Have glibc take what is large from the system and give it back when it is freed. Left alone it moves that bound
-    up with what it has seen, to 32 MiB, and keeps the holes that a few large results leave."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def _bind(server: grpc.Server, address: str, tls: TlsFiles | None) -> int:

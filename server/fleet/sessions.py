@@ -11,7 +11,6 @@ from datetime import timedelta
 from enum import Enum
 
 from nas_engine.domain.job_protocol import LeaseOrder
-from nas_engine.domain.measuring.environment import DeviceIdentity
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import InvalidValueError, LeaseLostError, NotFoundError
@@ -239,10 +238,11 @@ class AgentSessions:
                 class_reason=reason if lowered or reason else device.class_reason,
                 identity_since=tx.now(),
             )
+            versions = " ".join(f"{component} {version}" for component, version in identity.runtime_versions)
             note_device(
                 tx,
                 device,
-                f"runs as {identity.device_class.value} with {identity.runtime} {_versions(identity)}, clocks "
+                f"runs as {identity.device_class.value} with {identity.runtime} {versions}, clocks "
                 f"{identity.clocks_profile}, cores {', '.join((identity.core_mask, *report.capabilities.core_masks))}",
             )
         reported = replace(
@@ -360,14 +360,10 @@ class AgentSessions:
         return None
 
     def _release_forgotten(self, tx: Transaction, device: Device, report: AgentReport) -> None:
-        """Do not wait for leases to expire that a restart ended: of what was held ahead, and of work without a result."""
+        """End the leases that a restart ended: of what was held ahead, and of work that there is no result of."""
         named = {one.lease.lease_id for one in report.running}
         for job in JobStore(tx).jobs_leased_to(device.id):
             sent = job.accepted and report.num_spooled_results > 0
             if job.lease is not None and job.lease_id not in named and not sent:
                 lock_first(tx, self._kinds, job)
                 expire_lease(tx, self._kinds, JobStore(tx).lock_job_of_lease(job.lease), "the agent was restarted")
-
-
-def _versions(identity: DeviceIdentity) -> str:
-    return " ".join(f"{component} {version}" for component, version in identity.runtime_versions)

@@ -69,12 +69,8 @@ def fail_attempt(
     outcome: LeaseOutcome = LeaseOutcome.FAILED,
     device_id: str | None = None,
     digest: str | None = None,
-    blames_brought: bool = False,
 ) -> JobState:
     """End an attempt of a leased job: queue it again, or end it and tell everybody who waited.
-
-    Args:
-        blames_brought: see `FinalFailure`; it is not tried again.
 
     Returns:
         QUEUED where it will be tried again, else FAILED or CANCELLED.
@@ -91,7 +87,7 @@ def fail_attempt(
         return JobState.CANCELLED
     poisoned = policy.penalise_model and _poisoned(tx, job)
     attempts_left = job.attempt < job.max_attempts or not policy.counts_attempt
-    if policy.retryable and not poisoned and attempts_left and not blames_brought:
+    if policy.retryable and not poisoned and attempts_left and not failure.blames_brought:
         _retry(tx, kinds, job, failure)
         return JobState.QUEUED
     JobStore(tx).finish_job(
@@ -106,7 +102,7 @@ def fail_attempt(
     )
     _append_event(tx, job, "failed", failure)
     blames_model = policy.penalise_model and (poisoned or not policy.retryable)
-    kind.failed(tx, job, FinalFailure(failure.type, failure.message, blames_model, blames_brought))
+    kind.failed(tx, job, FinalFailure(failure.type, failure.message, failure.blames_brought, blames_model))
     return JobState.FAILED
 
 
@@ -119,21 +115,18 @@ def expire_lease(
     if not job.accepted and not job.cancel_requested:
         failure = Failure(FailureType.AGENT_SHUTDOWN, "the lease was never accepted")
         return fail_attempt(tx, kinds, job, failure, outcome=LeaseOutcome.EXPIRED)
-    brought = kinds[job.kind].brought(tx, job)
-    if brought and JobStore(tx).num_deaths_in_a_row(job) + 1 >= MAX_DEATHS_WITH_PLUGINS:
+    kind = kinds[job.kind]
+    brought = kind.brought(tx, job)
+    if brought and JobStore(tx).num_deaths_in_a_row(job, kind.counted_with(job)) + 1 >= MAX_DEATHS_WITH_PLUGINS:
         message = f"{MAX_DEATHS_WITH_PLUGINS} times the worker died, or hung, while it ran {brought}"
-        failure = Failure(FailureType.LEASE_LOST, message)
-        return fail_attempt(tx, kinds, job, failure, outcome=LeaseOutcome.EXPIRED, blames_brought=True)
-    if not brought and (beside := _died_of(tx, kinds, job)):
+        failure = Failure(FailureType.LEASE_LOST, message, blames_brought=True)
+        return fail_attempt(tx, kinds, job, failure, outcome=LeaseOutcome.EXPIRED)
+    # What other packages bring to jobs that died, or will, with the holder of this one.
+    others = () if brought else JobStore(tx).jobs_lost_with(job)
+    if beside := next((words for other in others if (words := kinds[other.kind].brought(tx, other))), ""):
         failure = Failure(FailureType.AGENT_SHUTDOWN, f"{reason}: at the same time its worker ran {beside}")
         return fail_attempt(tx, kinds, job, failure, outcome=LeaseOutcome.EXPIRED)
     return fail_attempt(tx, kinds, job, Failure(FailureType.LEASE_LOST, reason), outcome=LeaseOutcome.EXPIRED)
-
-
-def _died_of(tx: Transaction, kinds: JobKinds, job: Job) -> str:
-    """What other packages bring to jobs that died, or will, with the holder of this one; empty where nothing."""
-    others = JobStore(tx).jobs_lost_with(job)
-    return next((words for other in others if (words := kinds[other.kind].brought(tx, other))), "")
 
 
 def _retry(tx: Transaction, kinds: JobKinds, job: Job, failure: Failure) -> None:

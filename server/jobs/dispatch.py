@@ -274,7 +274,7 @@ class Dispatch:
         workers, now = WorkerStore(tx).all_workers(), tx.now()
         if job.state is JobState.QUEUED:
             return absence(workers, job.kind, now)
-        return "" if job.lease_owner is None else death(workers, job.lease_owner, now)
+        return "" if job.lease_owner is None else death(workers, job.lease_owner, job.kind, now)
 
     def _expire(self, tx: Transaction, seen: Job) -> JobState:
         lock_first(tx, self.kinds, seen)

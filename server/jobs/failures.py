@@ -71,10 +71,13 @@ class Failure:
     Attributes:
         type: typed reason.
         message: one line for people: what went wrong.
+        blames_brought: what other packages bring is the cause, whatever it is given: holders died over it again and
+            again, or this one has another version. It is not tried again, nor is other work with the same packages.
     """
 
     type: FailureType
     message: str
+    blames_brought: bool = False
 
     def __post_init__(self) -> None:
         # It comes from devices and converters: kept to one storable line, whatever they print.
@@ -87,11 +90,9 @@ class FinalFailure(Failure):
 
     Attributes:
         blames_model: it is the model's own fault: no attempt could end otherwise.
-        blames_brought: holders died over it again and again, and it runs what other packages bring.
     """
 
     blames_model: bool = False
-    blames_brought: bool = False
 
 
 MAX_FAILURES_ELSEWHERE = 2

@@ -122,6 +122,11 @@ class Job(JobOrder):
         """The current lease, or the last one; None for a job that was never leased."""
         return None if self.lease_id is None else LeaseRef(self.id, self.lease_id, self.lease_epoch)
 
+    def id_in_result(self, key: str) -> str | None:
+        """Give the id that the result names under a key, such as that of the job that follows a conversion."""
+        id = self.result.get(key) if isinstance(self.result, Mapping) else None
+        return None if id is None else str(id)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:

@@ -92,10 +92,14 @@ class LeaseHistory(Store):
         )
         return {str(owner): int(number) for owner, number in self._connection.execute(statement)}
 
-    def num_deaths_in_a_row(self, job: Job) -> int:
+    def num_deaths_in_a_row(self, job: Job, together: str = "") -> int:
         """Holders that died one after the other over this job, or over jobs of its kind for its search; the larger.
 
         Leases that were given back say nothing, and every other end means that the process lived.
+
+        Args:
+            together: beginning of the keys of the jobs of its kind that count as this one; empty for those of its
+                search, where it has one.
         """
         ended = sa.and_(leases.c.ended_at.is_not(None), leases.c.outcome != LeaseOutcome.NACKED)
         outcomes = (
@@ -105,21 +109,28 @@ class LeaseHistory(Store):
             .limit(MAX_DEATHS_WITH_PLUGINS)
         )
         of_job = outcomes.where(ended, jobs.c.id == job.id)
-        of_search = outcomes.where(ended, jobs.c.search_id == job.search_id, jobs.c.kind == job.kind)
+        looks = [of_job]
+        if together:
+            of_group = jobs.c.dedupe_key.startswith(together, autoescape=True)
+            looks.append(outcomes.where(ended, of_group, jobs.c.kind == job.kind))
+        elif job.search_id is not None:
+            looks.append(outcomes.where(ended, jobs.c.search_id == job.search_id, jobs.c.kind == job.kind))
         return max(
             sum(1 for _ in takewhile(lambda one: one is LeaseOutcome.EXPIRED, self._connection.execute(look).scalars()))
-            for look in (of_job, of_search)
+            for look in looks
         )
 
     def jobs_lost_with(self, job: Job) -> tuple[Job, ...]:
-        """Unfinished jobs whose last lease had the holder of this one's, at the same time, and was not ended by it."""
+        """Jobs whose last lease had the holder of this one's, at the same time, and was not ended by it; also those
+        that this loss was the end of.
+        """
         own = sa.select(leases.c.claimed_at).where(leases.c.lease_id == job.lease_id).scalar_subquery()
         lost_after = sa.and_(leases.c.outcome == LeaseOutcome.EXPIRED, leases.c.ended_at > own)
         last = sa.select(leases.c.lease_id).where(
             leases.c.lease_id == jobs.c.lease_id, sa.or_(leases.c.ended_at.is_(None), lost_after)
         )
-        unfinished = jobs.c.state.in_((JobState.QUEUED, JobState.LEASED))
-        by_same = sa.and_(unfinished, jobs.c.lease_owner == job.lease_owner, jobs.c.id != job.id)
+        lost = jobs.c.state.in_((JobState.QUEUED, JobState.LEASED, JobState.FAILED))
+        by_same = sa.and_(lost, jobs.c.lease_owner == job.lease_owner, jobs.c.id != job.id)
         return self._list(JOBS, JOBS.select(by_same, last.exists()))
 
     def busy_s(self, device_id: str, since: datetime) -> float:
@@ -127,4 +138,5 @@ class LeaseHistory(Store):
         until = sa.func.coalesce(leases.c.ended_at, now(), type_=Timestamp())
         statement = sa.select(leases.c.claimed_at, until).where(leases.c.device_id == device_id, until > since)
         spans = self._connection.execute(statement).all()
-        return float(sum((end - max(start, since)).total_seconds() for start, end in spans))
+        # Over a clock that was set back a lease may end before it begins.
+        return float(sum(max(0.0, (end - max(start, since)).total_seconds()) for start, end in spans))

@@ -127,7 +127,12 @@ class JobStore(LeaseHistory):
             .order_by(jobs.c.finished_at.desc())
             .limit(NUM_TIMED)
         )
-        spans_s = [(row.finished_at - row.started_at).total_seconds() for row in self._connection.execute(statement)]
+        # Over a clock that was set back a job ends before it begins: such a one tells nothing.
+        spans_s = [
+            (row.finished_at - row.started_at).total_seconds()
+            for row in self._connection.execute(statement)
+            if row.finished_at >= row.started_at
+        ]
         return sum(spans_s) / len(spans_s) if spans_s else None
 
     def num_queued_of(self, owner_id: str) -> int:

@@ -91,6 +91,8 @@ class KindOfJob:
         lock_first: locks what the job's end concerns; called before the job is locked.
         claimed: somebody has leased it.
         brought: in words, what of other packages runs in the holder's process; empty where it is our code alone.
+        counted_with: beginning of the keys of the jobs whose holders' deaths over what packages bring count with its
+            own; empty for those of its search.
         cancelled: it ended as CANCELLED by the wish of a user, after its holder had stopped.
         search_paused: the search it works for is being paused; called on unfinished jobs.
         queue_missing: queues what should be queued and is not, e.g. after a crash; returns how many.
@@ -105,6 +107,7 @@ class KindOfJob:
     lock_first: Hook = nothing
     claimed: Hook = nothing
     brought: Callable[[Transaction, Job], str] = lambda _tx, _job: ""
+    counted_with: Callable[[Job], str] = lambda _job: ""
     cancelled: Hook = nothing
     search_paused: Hook = nothing
     queue_missing: Callable[[UnitOfWork], int] | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from nas_engine.domain.json_value import AS_DOCUMENT
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.environment import Dtype
 from server.access.principal import Principal
@@ -131,3 +132,29 @@ class BatchEntry:
     latency_us: float | None = None
     flags: tuple[Validity, ...] = ()
     measurement_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateAgreement:
+    """How well one estimator agrees with the measurements of the same networks."""
+
+    __pydantic_config__ = AS_DOCUMENT
+
+    estimator: str
+    """Estimator that is compared: `chained` and `local` follow the architecture parameters (DenseNAS), `operators` sums
+    the network's own operators."""
+
+    num_networks: int
+    """Number of measured networks that are compared."""
+
+    kendall_tau: float | None
+    """Kendall's tau of the two orders, -1 to 1; null where all of one side are equal."""
+
+    mean_absolute_error_us: float
+    """Mean absolute difference of estimate and measurement, in microseconds."""
+
+    mean_relative_error: float
+    """Mean absolute difference over the measurement, as a fraction."""
+
+    mean_error_us: float
+    """Mean of estimate less measurement, in microseconds: positive where the estimator is too high."""

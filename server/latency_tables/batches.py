@@ -139,11 +139,8 @@ def _current_job(tx: Transaction, entry: BatchEntry) -> Job | None:
     if entry.job_id is None:
         return None
     job = JobStore(tx).get_job(entry.job_id)
-    match job.result:
-        case {"next_job_id": str(next_id)}:
-            return JobStore(tx).get_job(next_id)
-        case _:
-            return job
+    next_id = job.id_in_result("next_job_id")
+    return job if next_id is None else JobStore(tx).get_job(next_id)
 
 
 def _is_shared(tx: Transaction, batch: Batch, entry: BatchEntry) -> bool:

@@ -20,10 +20,10 @@ from server.core.paging import Page, PageRequest
 from server.fleet.selection import misfit
 from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.settings import SearchSettings
-from server.latency_tables.batch import Batch, BatchEntry, BatchState, Sampling
+from server.latency_tables.batch import Batch, BatchEntry, BatchState, EstimateAgreement, Sampling
 from server.latency_tables.batches import end_if_done, order_what_is_missing, set_batch_state
 from server.latency_tables.checks import incomplete
-from server.latency_tables.estimates import EstimateAgreement, EstimateMaths, engine_table
+from server.latency_tables.estimates import EstimateMaths, engine_table
 from server.latency_tables.latency_tables import LatencyTables, MeasuredTable, page_of_batches
 from server.latency_tables.ordering import BatchScheduler, NetworkToMeasure
 from server.latency_tables.progress import current_batch, current_entries

@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from nas_engine.cost.estimate_quality import compare_estimators
 from nas_engine.cost.latency_table import LatencyTable, TableEntry
+from server.latency_tables.batch import EstimateAgreement
 from server.latency_tables.latency_tables import MeasuredTable
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EstimateAgreement:
-    """How well one estimator agrees with what was measured.
-
-    Attributes:
-        num_networks: how many were compared.
-        kendall_tau: tau-b of estimates and measurements; None where all of one of them are equal.
-        mean_relative_error: mean of |estimate - measured| / measured.
-        mean_error_us: mean of estimate - measured; positive where the estimator is too high.
-    """
-
-    estimator: str
-    num_networks: int
-    kendall_tau: float | None
-    mean_absolute_error_us: float
-    mean_relative_error: float
-    mean_error_us: float
 
 
 def engine_table(table: MeasuredTable) -> LatencyTable:

@@ -95,5 +95,4 @@ def _failed(entry: BatchEntry, job: Job) -> BatchEntry:
 
 def _named(jobs: Iterable[Job], key: str) -> set[str]:
     """Ids that the results of jobs name under a key."""
-    results = (job.result for job in jobs)
-    return {str(result[key]) for result in results if isinstance(result, Mapping) and result.get(key) is not None}
+    return {id for job in jobs if (id := job.id_in_result(key)) is not None}

@@ -8,6 +8,7 @@ from nas_engine.domain.measuring.environment import Dtype
 from server.access.schemas import Owner
 from server.candidates.states import CandidateState, SearchState
 from server.core.http.resources import Id, Resource
+from server.latency_tables.batch import EstimateAgreement
 
 
 class LatencyTableRowResource(Resource):
@@ -105,29 +106,6 @@ class CostReportRowResource(Resource):
     """Reasons why the measured latency may not be trusted, set by the server; empty where valid."""
 
 
-class EstimateAgreementResource(Resource):
-    """How well one estimator agrees with the measurements of the same networks."""
-
-    estimator: str
-    """Estimator that is compared: `chained` and `local` follow the architecture parameters (DenseNAS), `operators` sums
-    the network's own operators."""
-
-    num_networks: int
-    """Number of measured networks that are compared."""
-
-    kendall_tau: float | None
-    """Kendall's tau of the two orders, -1 to 1; null where all of one side are equal."""
-
-    mean_absolute_error_us: float
-    """Mean absolute difference of estimate and measurement, in microseconds."""
-
-    mean_relative_error: float
-    """Mean absolute difference over the measurement, as a fraction."""
-
-    mean_error_us: float
-    """Mean of estimate less measurement, in microseconds: positive where the estimator is too high."""
-
-
 class CostReportResource(Resource):
     """A comparison of a table's estimates for sampled networks with what a board measures of them."""
 
@@ -168,7 +146,7 @@ class CostReportResource(Resource):
 class CostReportDetail(CostReportResource):
     """A report with its figures, as far as networks are measured."""
 
-    agreements: list[EstimateAgreementResource]
+    agreements: list[EstimateAgreement]
     """Agreement of each estimator with the measurements; empty below two measured networks."""
 
     rows: list[CostReportRowResource]

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from server.candidates.completion import fail_awaited, fail_evaluation, mark_evaluating
+from nas_engine.domain.plugins.doors import Door
+from server.candidates.completion import (
+    brought_to_search,
+    fail_awaited,
+    fail_evaluation,
+    fail_search,
+    mark_evaluating,
+)
 from server.candidates.lifecycle import affected_searches
 from server.candidates.search import Search
 from server.core.database.transaction import Transaction
@@ -26,7 +33,9 @@ def measuring_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
         fail_awaited(tx, job, failure, settings, would_have_served)
 
     def conversion_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
-        if job.payload.get("classify") is not None and job.candidate_id is not None:
+        if failure.blames_brought and job.search_id is not None:  # the next candidate would end the next worker
+            fail_search(tx, job, failure, "a conversion")
+        elif job.payload.get("classify") is not None and job.candidate_id is not None:
             fail_evaluation(tx, job, failure, settings)  # the candidate is complete: it keeps what it has
         else:
             fail_awaited(tx, job, failure, settings)
@@ -38,6 +47,7 @@ def measuring_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
             executor=CONVERT_LANE,
             failed=conversion_failed,
             lock_first=affected_searches,
+            brought=lambda tx, job: brought_to_search(tx, job, Door.SPACES, Door.DATASETS),
             claimed=mark_evaluating,
         ),
         KindOfJob(

@@ -49,7 +49,9 @@ class InstalledPlugin:
 @cache
 def algorithms() -> tuple[PluginKind, ...]:
     """List the algorithms, in the order they are documented, what others bring last."""
-    return _kinds(algorithm_kinds.BUILT_IN, algorithm_kinds.surveyed_algorithms(), ("max_objectives", "shifts"))
+    return _kinds(
+        algorithm_kinds.BUILT_IN, algorithm_kinds.surveyed_algorithms(), ("max_objectives", "shifts", "spaces")
+    )
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas_engine.domain.metric import Goal, MetricSource
+from nas_engine.domain.plugins.declarations import SearchedSpaces
 from server.core.http.resources import Json, Resource
 
 
@@ -34,6 +35,9 @@ class AlgorithmResource(ProvidedResource):
     shifts: bool
     """Whether the supernet may be shifted during its searches."""
 
+    spaces: SearchedSpaces = SearchedSpaces.ANY
+    """Spaces that it searches: any; those with networks, so no table of results; or densely connected ones."""
+
 
 class DatasetKindResource(ProvidedResource):
     """A kind of data set, which entries of the operator's data set file name."""
@@ -44,6 +48,9 @@ class DatasetKindResource(ProvidedResource):
 
 class MetricResource(ProvidedResource):
     """A metric that candidates are judged by; objectives, constraints, filters and orders name it."""
+
+    label: str = ""
+    """What pages call it; its name where its declaration gives nothing else."""
 
     unit: str
     """Unit of its values; empty for plain numbers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import TEST_TOP1, TOP1
+from nas_engine.domain.metrics import ACCURACIES, TOP1, declared_metric
 from server.candidates.candidate import Candidate
 from server.candidates.evaluations import next_attempt, record_awaited
 from server.candidates.payloads import EvaluatePayload
@@ -34,14 +34,15 @@ class AccuracyScheduler:
             raise InvalidValueError(f"search {search.id} wants {metric.name} and has no supernet version")
         attempt = next_attempt(tx, candidate, metric)
         record_awaited(tx, search, candidate, metric, attempt, search.supernet_version_id)
+        declared = declared_metric(metric.name)
         payload = EvaluatePayload(
             search_id=search.id,
             candidate_id=candidate.id,
             architecture=ArchitectureDocument.of(candidate.record.architecture),
             supernet_version_id=search.supernet_version_id,
             attempt=attempt,
-            metric=None if metric in (TOP1, TEST_TOP1) else metric.name,
-            split="test" if metric == TEST_TOP1 else "validation",
+            metric=None if metric in ACCURACIES else metric.name,
+            split="validation" if declared is None else declared.split,
         )
         job = JobStore(tx).add_job(
             NewJob(

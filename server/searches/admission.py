@@ -13,9 +13,8 @@ from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, all_metrics, declaration_of
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.plugins.doors import Door, PluginError, own_provider
-from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, algorithm_faults, surveyed_algorithms
+from nas_engine.settings.algorithm_kinds import algorithm_faults, surveyed_algorithms
 from nas_engine.settings.declared import SettingsError
-from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.spaces.densenas.space import DenseSpace
 from server.artifacts.artifact import ModelFormat
@@ -121,10 +120,10 @@ class Admission:
         fleet = _fleet(tx, spec)
         violations += fleet.violations
         violations += _converted(spec, fleet.profile)
-        if isinstance(spec.algorithm, DenseNasSettings) and spec.algorithm.latency_table is not None:
+        if (table_id := spec.algorithm.inputs().latency_table) is not None:
             violations += table_violations(
                 tx,
-                spec.algorithm.latency_table,
+                table_id,
                 "/algorithm/latency_table",
                 space=space,
                 device=spec.device,
@@ -166,7 +165,7 @@ class Admission:
         used = [(Door.SPACES, spec.space.id, space.provider)]
         algorithm = surveyed_algorithms().found.get(spec.algorithm.kind)
         used.append((Door.ALGORITHMS, spec.algorithm.kind, None if algorithm is None else algorithm.provider))
-        names = [spec.dataset]
+        names = [spec.dataset, spec.algorithm.inputs().dataset]
         if isinstance(spec.supernet, TrainingSpec):
             names.append(spec.supernet.dataset)
         elif supernet is not None:
@@ -238,19 +237,19 @@ class Admission:
 
     def _dataset(self, spec: SearchSpec, space: SpaceDescription | None) -> Sequence[SpecViolation]:
         found = [] if spec.dataset is None else self._dataset_named(spec.dataset, "/dataset", space)
-        if isinstance(spec.algorithm, DenseNasSettings):
-            found += self._dataset_named(spec.algorithm.dataset, "/algorithm/dataset", space)
+        if (own := spec.algorithm.inputs().dataset) is not None:
+            found += self._dataset_named(own, "/algorithm/dataset", space)
         return found
 
     def _cost_table(self, tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
-        algorithm = spec.algorithm
-        if not isinstance(algorithm, DenseNasSettings) or algorithm.cost_table is None:
+        sha256 = spec.algorithm.inputs().cost_table
+        if sha256 is None:
             return ()
         described, _ = self._space(spec)
         space = None if described is None else self._spaces.space(spec.space.id, spec.space.parameters)
         return cost_table_violations(
             tx,
-            algorithm.cost_table,
+            sha256,
             "/algorithm/cost_table",
             space=space if isinstance(space, DenseSpace) else None,
             artifacts=self._artifacts,
@@ -259,8 +258,9 @@ class Admission:
     def _batches(self, spec: SearchSpec, supernet: Supernet | None) -> Sequence[SpecViolation]:
         """Batches of what searches train that are larger than the data set; a supernet's own is checked with it."""
         wanted: list[tuple[str, str, int]] = []
-        if isinstance(spec.algorithm, DenseNasSettings):
-            wanted.append(("/algorithm/batch_size", spec.algorithm.dataset, spec.algorithm.batch_size))
+        own = spec.algorithm.inputs()
+        if own.dataset is not None and own.batch_size is not None:
+            wanted.append(("/algorithm/batch_size", own.dataset, own.batch_size))
         training = (
             spec.supernet if isinstance(spec.supernet, TrainingSpec) else None if supernet is None else supernet.spec
         )
@@ -285,8 +285,6 @@ class Admission:
 
 def _algorithm(spec: SearchSpec) -> Sequence[SpecViolation]:
     """What the package that brings the algorithm says of its settings; nothing for those that ship with hilnas."""
-    if not isinstance(spec.algorithm, BroughtAlgorithmSettings):
-        return ()
     names = [objective.metric for objective in spec.objectives]
     try:
         found = algorithm_faults(spec.algorithm, names, shifting=spec.shifting is not None)

@@ -14,7 +14,8 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import metric_named, searched_names
+from nas_engine.domain.metrics import column_for, metric_named, searched_names
+from nas_engine.domain.objective import Objective
 from nas_engine.domain.uncertainty import uncertain_text
 from nas_engine.settings.base import MetricName, OneOf
 from server.candidates.candidate import MetricValue
@@ -151,6 +152,9 @@ class MetricValueResource(Resource):
     text: str = ""
     """Value with half its 95 % interval and the unit, as people write it: `79.6 ± 0.9 %`."""
 
+    column: str = ""
+    """Short words for the metric, above columns and at axes."""
+
     @classmethod
     def of_value(cls, known: MetricValue) -> MetricValueResource:
         """The resource of a candidate's value."""
@@ -163,6 +167,7 @@ class MetricValueResource(Resource):
             validity=known.validity,
             source=known.source,
             text=uncertain_text(known.value, known.uncertainty, known.metric.unit),
+            column=column_for(known.metric),
         )
 
 
@@ -338,6 +343,14 @@ class FrontObjectiveResource(Resource):
 
     goal: str
     """Direction of improvement: minimize or maximize."""
+
+    column: str = ""
+    """Short words for the metric, above columns and at axes."""
+
+    @classmethod
+    def of_objective(cls, objective: Objective) -> FrontObjectiveResource:
+        """The resource of an objective of a search."""
+        return cls.of(objective, objective.metric, column=column_for(objective.metric))
 
 
 class FrontResource(Resource):

@@ -8,7 +8,7 @@ from nas_engine.domain.measuring.classification import compress_predictions, top
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import TEST_TOP1, TOP1
+from nas_engine.domain.metrics import accuracy_on
 from server.artifacts.store import ArtifactStore
 from server.candidates.candidate import Candidate, Evaluation, HeldOutAccuracy, check_answers
 from server.candidates.candidate_store import CandidateStore
@@ -66,7 +66,7 @@ class EvaluationResults:
             payload = read_payload(EvaluatePayload, JobStore(tx).get_job(lease.job_id).payload)
             search = SearchStore(tx).lock_search(payload.search_id)
             job = JobStore(tx).lock_job_of_lease(lease)
-            metric = TEST_TOP1 if payload.split == "test" else TOP1
+            metric = accuracy_on(payload.split)
             evaluation = _evaluated(tx, payload, metric, accuracy.top1, accuracy.standard_error)
             complete_job(tx, job, {"top1": accuracy.top1})
             candidate = CandidateStore(tx).get_candidate(payload.candidate_id)

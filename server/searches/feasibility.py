@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.objective import Constraint
 from server.candidates.candidate import Candidate
@@ -30,7 +29,11 @@ def nothing_feasible(tx: Transaction, search: Search) -> str | None:
     if search.spec.shifting is not None and search.progress.front_size:
         return None  # judged by accuracies of one version of the weights, which are not the candidates' own
     complete = CandidateStore(tx).all_complete_candidates(search.id)
-    distances = [_distance(constraints, candidate.values) for candidate in complete]
+    # How far values are outside all bounds together, each relative to its bound; 0 inside.
+    distances = [
+        sum(one.violation(candidate.values[one.metric]) for one in constraints if one.metric in candidate.values)
+        for candidate in complete
+    ]
     if not complete or not all(distances):
         return None
     nearest = complete[distances.index(min(distances))]
@@ -62,11 +65,6 @@ def unmet_by_measurements(
             f"hardware meets {asked_text([constraint])}: nearest {nearest.p50_us:.6g}, arch {nearest.arch_id[:12]}"
         )
     return tuple(warnings)
-
-
-def _distance(constraints: Sequence[Constraint], values: Mapping[Metric, float]) -> float:
-    """How far values are outside all bounds together, each relative to its bound; 0 inside."""
-    return sum(one.violation(values[one.metric]) for one in constraints if one.metric in values)
 
 
 def asked_text(constraints: Sequence[Constraint]) -> str:

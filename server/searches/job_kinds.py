@@ -22,6 +22,7 @@ from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind, JobState
 
 STEP_DOORS = (Door.SPACES, Door.ALGORITHMS, Door.METRICS)
+WEIGHTS_DOORS = (Door.SPACES, Door.DATASETS)
 EVALUATION_DOORS = (Door.SPACES, Door.METRICS, Door.DATASETS)
 
 
@@ -68,6 +69,7 @@ def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
             executor=HEAVY_LANE,
             failed=ordered_job_failed,
             lock_first=affected_searches,
+            brought=lambda tx, job: brought_to_search(tx, job, *WEIGHTS_DOORS),
             cancelled=advance_search,
         ),
         KindOfJob(
@@ -76,6 +78,7 @@ def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
             executor=HEAVY_LANE,
             failed=ordered_job_failed,
             lock_first=affected_searches,
+            brought=lambda tx, job: brought_to_search(tx, job, *WEIGHTS_DOORS),
             cancelled=advance_search,
             # It takes hours, and resumes from a checkpoint of its own.
             search_paused=lambda tx, job: stop_job(tx, job.id),

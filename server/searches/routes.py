@@ -343,7 +343,7 @@ def _front(front: Front, known: CandidateContext) -> FrontResource:
         front,
         front.search,
         search_id=front.search.id,
-        objectives=[FrontObjectiveResource.of(objective, objective.metric) for objective in front.objectives],
+        objectives=[FrontObjectiveResource.of_objective(objective) for objective in front.objectives],
         latency_kind=latency_kind(front.hardware) if LATENCY_US in front.search.spec.metrics() else None,
         device_class=None if front.hardware is None else front.hardware.key.identity.device_class,
         points=[point(candidate) for candidate in front.points],

@@ -67,6 +67,10 @@ class ProgressResource(Resource):
     num_reused: int
     """Number of latencies taken from earlier measurements instead of measured anew."""
 
+    num_unmet: int | None = None
+    """Number of complete candidates that had missed a constraint when the last generation ended; null before the first,
+    and of searches that a server ended which did not count them."""
+
     front_size: int
     """Number of feasible non-dominated candidates."""
 

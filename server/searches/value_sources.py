@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas_engine.domain.metrics import LATENCY_US
-from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.domain.plugins.declarations import SearchedSpaces
+from nas_engine.settings.algorithm_kinds import searched_spaces
 from server.candidates.spec import SearchSpec
 from server.core.errors import SpecViolation
 from server.spaces.descriptions import SpaceDescription
@@ -26,8 +27,12 @@ def missing_sources(spec: SearchSpec, space: SpaceDescription | None) -> Sequenc
     if (evaluated := spec.evaluated_metrics()) and spec.supernet is None:
         message = f"{evaluated[0].name} is wanted but no supernet is named: give its name or id, or a training spec"
         found.append(SpecViolation("/supernet", message))
-    if isinstance(spec.algorithm, DenseNasSettings) and space is not None and not space.densely_connected:
-        message = f"densenas searches densely connected spaces, {space.id!r} is none: take a DenseNAS space or nsga2"
+    is_dense = searched_spaces(spec.algorithm.kind) is SearchedSpaces.DENSE
+    if is_dense and space is not None and not space.densely_connected:
+        message = (
+            f"{spec.algorithm.kind} searches densely connected spaces, {space.id!r} is none: take a DenseNAS space or "
+            "nsga2"
+        )
         found.append(SpecViolation("/algorithm", message))
     return found
 
@@ -50,7 +55,7 @@ def _misfits_of_table(spec: SearchSpec, space: SpaceDescription) -> Sequence[Spe
         "/device": spec.device is not None,
         "/dataset": spec.dataset is not None,
         "/shifting": spec.shifting is not None,
-        "/algorithm": isinstance(spec.algorithm, DenseNasSettings),
+        "/algorithm": searched_spaces(spec.algorithm.kind) is not SearchedSpaces.ANY,
         "/warm_start/measured": spec.warm_start is not None and spec.warm_start.measured,
     }
     reason = f"space {space.id!r} is a table of results: accuracy and cost are read from it, and it has no networks"

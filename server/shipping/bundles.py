@@ -254,16 +254,8 @@ def _conversions(tx: Transaction, models: Sequence[DeployableModel], candidate_i
         query = JobQuery(kinds=(JobKind.CONVERT,), states=(JobState.DONE,), candidate_id=candidate_id)
         page = JobStore(tx).page_of_jobs(query, PageRequest(MAX_PAGE_SIZE))
         jobs |= {job.id: job for job in reversed(page.items)}
-    logs = {job.id: log for job in jobs.values() if (log := _log_of(job)) is not None}
+    logs = {job.id: log for job in jobs.values() if (log := job.id_in_result("log_sha256")) is not None}
     return _Conversions(jobs=tuple(jobs.values()), logs=logs)
-
-
-def _log_of(job: Job) -> str | None:
-    match job.result:
-        case {"log_sha256": str(sha256)}:
-            return sha256
-        case _:
-            return None
 
 
 def _evidence_of_candidate(tx: Transaction, candidate_id: str, models: Sequence[DeployableModel]) -> _Evidence:
@@ -281,7 +273,9 @@ def _evidence_of_candidate(tx: Transaction, candidate_id: str, models: Sequence[
     }
     if search.supernet_version_id is not None:
         documents["supernet.json"] = ("the weights that were inherited", _supernet(tx, search.supernet_version_id))
-    records = (*_profiled(tx, candidate, search, evaluations), *_measurements(tx, evaluations))
+    ids = dict.fromkeys(one.measurement_id for one in evaluations if one.measurement_id is not None)
+    measured = MeasurementStore(tx).get_many(ids)
+    records = (*_profiled(tx, candidate, search, evaluations), *(measured[one] for one in ids if one in measured))
     wanted = {one.sha256 for one in models}
     exports = ArtifactStore(tx).exports_of(candidate.arch_id)
     used = {one.sha256 for one in exports if one.sha256 == candidate.model_sha256} | wanted
@@ -306,12 +300,6 @@ def _profiled(
     record = MeasurementStore(tx).newest_measurement(candidate.latency_key, search.hardware_key, with_layers=True)
     known = {one.measurement_id for one in evaluations}
     return () if record is None or record.id in known else (record,)
-
-
-def _measurements(tx: Transaction, evaluations: Sequence[Evaluation]) -> tuple[MeasurementRecord, ...]:
-    ids = dict.fromkeys(one.measurement_id for one in evaluations if one.measurement_id is not None)
-    found = MeasurementStore(tx).get_many(ids)
-    return tuple(found[one] for one in ids if one in found)
 
 
 def _canaries(tx: Transaction, record: MeasurementRecord) -> JsonValue:

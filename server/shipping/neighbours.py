@@ -13,7 +13,7 @@ from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.profile import PROFILE_NAMES
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import LATENCY_US, MACS, PARAMS, TEST_TOP1, TOP1
+from nas_engine.domain.metrics import ACCURACIES, LATENCY_US, MACS, PARAMS, TEST_TOP1, TOP1
 from nas_engine.domain.search_space import Gene, SearchSpace
 from server.candidates.candidate import Candidate, MetricValue
 from server.candidates.candidate_store import CandidateStore
@@ -154,7 +154,7 @@ class Neighbourhoods:
     def _with_accuracies(self, candidate: Candidate, found: Sequence[Neighbour]) -> list[Neighbour]:
         """Add accuracies where the search took both: image by image where it is known which were right."""
         ids = [candidate.id, *(one.candidate.id for one in found if one.candidate is not None)]
-        answers = self._uow.read(lambda tx: EvaluationStore(tx).current_answers(ids, (TOP1, TEST_TOP1)))
+        answers = self._uow.read(lambda tx: EvaluationStore(tx).current_answers(ids, ACCURACIES))
 
         def difference(metric: Metric, other: Candidate | None) -> NeighbourDifference | None:
             own = candidate.current.get(metric)

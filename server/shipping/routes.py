@@ -218,7 +218,8 @@ def _notes_of_layers(found: CandidateLayers) -> Iterator[str]:
         yield f"the last measurement was to time layers, and could not: {found.trouble}"
     if not found.tables:
         yield (
-            "no layer was timed: order it with `hilnas candidates explain --measure`, or in a spec with "
+            "no layer was timed: order it with "
+            f"`hilnas candidates explain {found.candidate.short_id} --measure`, or in a spec with "
             "`measurement.layer_times`; boards whose runtime has no profiler tell none"
         )
 

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.domain.errors import EngineError, InvalidSpaceError, collected_warnings
-from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.plugins.doors import Provider
 from server.access.auth import Permitted
@@ -117,7 +116,7 @@ def decode_architecture(space_id: SpaceId, body: DecodeBody, spaces: SpaceCatalo
     try:
         space = spaces.describe(space_id, body.parameters)
         with collected_warnings() as warned:
-            record = spaces.record(space_id, body.parameters, _plain(body.architecture))
+            record = spaces.record(space_id, body.parameters, body.architecture)
         layers = spaces.layers(record.architecture) if body.include_layers and space.has_graphs else None
         svg = spaces.picture_svg(record.architecture) if body.include_svg and space.has_graphs else None
         row = None
@@ -173,7 +172,3 @@ def _notes(record: ArchitectureRecord, space: SpaceDescription, row: Mapping[Met
     if not space.has_graphs:
         return [TABLE_NOTE] if row else [NO_ROW_NOTE, TABLE_NOTE]
     return [OUTSIDE_NOTE] if record.genotype is None else []
-
-
-def _plain(value: object) -> JsonValue:
-    return value  # type: ignore[return-value]  # parsed from JSON by pydantic, as Any

@@ -15,8 +15,10 @@ import torch
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.settings.dataset_kinds import declared_datasets
 from nas_engine.settings.images import AS_IT_IS, ImageForm
 from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.decoding.pixel_cache import PixelCache
 from nas_engine.training.data.source import DatasetSource, open_dataset
 from server.artifacts.artifacts import Artifacts
 from server.spaces.catalog import SpaceCatalog
@@ -41,8 +43,11 @@ class WorkerResources:
         device: torch.device,
         pause: Pause = nullcontext,
         host_lock: Path | None = None,
+        pixels: PixelCache | None = None,
     ) -> None:
         """`folder` keeps weights and training checkpoints; `pause` is entered around every short torch step.
+
+        `pixels` keeps decoded images that are looked at again and again.
 
         `host_lock` is what `pause` takes, for processes that cannot be given a function.
         """
@@ -52,6 +57,7 @@ class WorkerResources:
         self.folder = folder
         self.pause = pause
         self.host_lock = host_lock
+        self.pixels = pixels
         self._registered = datasets
         self._dataset_lock = threading.Lock()
         self._dataset = lru_cache(maxsize=MAX_DATASETS)(self._open_dataset)
@@ -93,6 +99,14 @@ class WorkerResources:
 
     def _open_dataset(self, name: str, image_size: int, channels: int, form: ImageForm) -> ImageDataset:
         dataset = replace(open_dataset(self._source(name, image_size, channels, form)), name=name)
+        registered = self._registered.registered(name)
+        if dataset.num_classes != registered.num_classes:
+            found = declared_datasets().get(registered.kind)
+            whose = "" if found.is_built_in else f" ({registered.kind} of {found.provider})"
+            raise DatasetError(
+                f"data set {name!r}{whose} has {dataset.num_classes} classes, "
+                f"{registered.num_classes} are declared of it: correct one of the two"
+            )
         for notice in dataset.notices:
             _log.warning("data set", dataset=name, notice=notice)
         return dataset

@@ -10,10 +10,12 @@ from server.core.database.transaction import Transaction
 from server.core.event_type import EventType
 from server.core.events import EventStore, NewEvent
 from server.core.transitions import check_transition
-from server.jobs.failures import Failure
+from server.jobs.completion import stop_job
+from server.jobs.failures import FinalFailure
 from server.jobs.job import Job
 from server.jobs.payloads import read_payload
-from server.studies.payloads import RankPayload
+from server.jobs.queue import JobStore
+from server.studies.payloads import RankPayload, job_key
 from server.studies.states import STUDY_TRANSITIONS, StudyEntryState, StudyState
 from server.studies.store import StudyStore
 from server.studies.study import RankingResult, RankingStudy, StudyEntry
@@ -64,8 +66,22 @@ def end_entry(tx: Transaction, study: RankingStudy, entry: StudyEntry) -> Rankin
     return set_study_state(tx, study, StudyState.FAILED, reason)
 
 
-def fail_entry(tx: Transaction, job: Job, failure: Failure) -> None:
-    """Fail the entry of a job that will not be tried again: its architecture is left out of the result."""
+def end_study(tx: Transaction, study: RankingStudy, state: StudyState, reason: str) -> RankingStudy:
+    """End a locked study before its entries: what is done stays, the other entries and their jobs are cancelled."""
+    study = set_study_state(tx, study, state, reason)
+    for entry in StudyStore(tx).study_entries(study.id):
+        if not entry.state.final:
+            StudyStore(tx).save_study_entry(replace(entry, state=StudyEntryState.CANCELLED, finished_at=tx.now()))
+        if (job := JobStore(tx).lock_active_job(job_key(study.id, entry.number))) is not None:
+            stop_job(tx, job.id)
+    return study
+
+
+def fail_entry(tx: Transaction, job: Job, failure: FinalFailure) -> None:
+    """Fail the entry of a job that will not be tried again: its architecture is left out of the result.
+
+    Where what other packages bring ended its holders, the study ends: the next entry would end the next worker.
+    """
     payload = read_payload(RankPayload, job.payload)
     study = StudyStore(tx).lock_study(payload.study_id)
     entry = StudyStore(tx).get_study_entry(study.id, payload.number)
@@ -74,7 +90,9 @@ def fail_entry(tx: Transaction, job: Job, failure: Failure) -> None:
     if study.state is StudyState.QUEUED:
         study = set_study_state(tx, study, StudyState.RUNNING)
     reason = f"{failure.type.value}: {failure.message}"
-    end_entry(tx, study, replace(entry, state=StudyEntryState.FAILED, reason=reason))
+    study = end_entry(tx, study, replace(entry, state=StudyEntryState.FAILED, reason=reason))
+    if failure.blames_brought and not study.state.final:
+        end_study(tx, study, StudyState.FAILED, reason)
 
 
 def _top1(accuracy: HeldOutAccuracy | None) -> float | None:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from nas_engine.settings.base import Identifier, Labels, Name, Seed, SpaceSpec, SpecPart
 from nas_engine.settings.evaluation import SharedEvaluationSettings
-from nas_engine.settings.strategies import RetrainSettings, StandaloneSettings
+from nas_engine.settings.strategies import StandaloneSettings
 from nas_engine.settings.training import NetworkSpec, TrainingSettings
 from server.core.spec_documents import parse_spec
 
@@ -75,9 +75,9 @@ class RankingStudySpec(SpecPart):
 
     def network_spec(self, space: SpaceSpec, dataset: str) -> NetworkSpec:
         """Build the spec of one of the architectures as a network, as training jobs take it."""
-        settings = {name: getattr(self.training, name) for name in TrainingSettings.model_fields}
-        strategy = RetrainSettings(**{name: getattr(self.training, name) for name in StandaloneSettings.model_fields})
-        return NetworkSpec.model_validate({**settings, "space": space, "dataset": dataset, "strategy": strategy})
+        shared = (*TrainingSettings.model_fields, *StandaloneSettings.model_fields)
+        settings = {name: getattr(self.training, name) for name in shared}
+        return NetworkSpec.model_validate({**settings, "space": space, "dataset": dataset})
 
 
 def parse_ranking_study_spec(document: object) -> RankingStudySpec:

@@ -18,7 +18,6 @@ from server.core.event_type import EventType
 from server.core.events import EventStore, NewEvent
 from server.core.ids import IdPrefix, has_prefix, new_id
 from server.core.paging import Page, PageRequest
-from server.jobs.completion import stop_job
 from server.jobs.job import NewJob
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
@@ -26,13 +25,13 @@ from server.jobs.states import JobKind
 from server.spaces.architecture import ArchitectureRecord
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
-from server.spaces.descriptions import SpaceDescription
-from server.studies.lifecycle import set_study_state
-from server.studies.payloads import RankPayload
+from server.studies.lifecycle import end_study
+from server.studies.payloads import RankPayload, job_key
 from server.studies.spec import RankingStudySpec
 from server.studies.states import StudyEntryState, StudyState
 from server.studies.store import StudyStore
 from server.studies.study import RankingStudy, StudyEntry, StudyQuery
+from server.training.brought import plugins_of
 from server.training.store import SupernetStore
 from server.training.supernet import Supernet, SupernetVersion, training_spec_of
 
@@ -106,15 +105,7 @@ class RankingStudies:
             if study.state is StudyState.CANCELLED:
                 return study
             study = replace(study, desired_state=DesiredState.CANCELLED)
-            study = set_study_state(tx, study, StudyState.CANCELLED, "cancelled by a user")
-            for entry in StudyStore(tx).study_entries(study_id):
-                if not entry.state.final:
-                    StudyStore(tx).save_study_entry(
-                        replace(entry, state=StudyEntryState.CANCELLED, finished_at=tx.now())
-                    )
-                if (job := JobStore(tx).lock_active_job(_job_key(study_id, entry.number))) is not None:
-                    stop_job(tx, job.id)
-            return study
+            return end_study(tx, study, StudyState.CANCELLED, "cancelled by a user")
 
         return self._uow.write(work)
 
@@ -130,7 +121,10 @@ class RankingStudies:
         dataset = self._datasets.describe(name)
         if dataset is None:
             raise _violation("/dataset", self._datasets.absence(name))
-        space = self._describe(training.space)
+        try:
+            space = self._spaces.describe(training.space.id, training.space.parameters)
+        except EngineError as error:
+            raise _violation("/supernet", f"its search space is not known here any more: {error}") from error
         if not space.has_graphs:
             raise _violation("/supernet", f"space {space.id!r} is a table of results: it has no networks to train")
         if dataset.num_classes != space.num_classes:
@@ -139,12 +133,6 @@ class RankingStudies:
         if (too_few := dataset.batch_fault(spec.training.batch_size)) is not None:
             raise _violation("/training/batch_size", too_few)
         return _Subject(version, training.space, name)
-
-    def _describe(self, space: SpaceSpec) -> SpaceDescription:
-        try:
-            return self._spaces.describe(space.id, space.parameters)
-        except EngineError as error:
-            raise _violation("/supernet", f"its search space is not known here any more: {error}") from error
 
     def _records(self, spec: RankingStudySpec, subject: _Subject) -> tuple[ArchitectureRecord, ...]:
         """The architectures of a study, each once.
@@ -216,12 +204,13 @@ class RankingStudies:
             for number, record in enumerate(records, start=1)
         ]
         StudyStore(tx).add_study(study, entries)
+        plugins = plugins_of(self._spaces, self._datasets, subject.space, subject.dataset)
         for entry in entries:
             JobStore(tx).add_job(
                 NewJob(
                     kind=JobKind.RANK,
-                    payload=RankPayload(study_id=study.id, number=entry.number).to_json(),
-                    dedupe_key=_job_key(study.id, entry.number),
+                    payload=RankPayload(study_id=study.id, number=entry.number, plugins=plugins).to_json(),
+                    dedupe_key=job_key(study.id, entry.number),
                     priority=spec.priority,
                     max_attempts=self._settings.max_evaluation_attempts,
                     owner=study.owner,
@@ -250,7 +239,3 @@ def _version(tx: Transaction, name: str) -> tuple[Supernet, SupernetVersion]:
 
 def _violation(pointer: str, message: str) -> InvalidSpecError:
     return InvalidSpecError([SpecViolation(pointer, message)])
-
-
-def _job_key(study_id: str, number: int) -> str:
-    return f"rank:{study_id}:{number}"

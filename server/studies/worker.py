@@ -16,8 +16,11 @@ from nas_engine.training.loop import Hooks
 from nas_engine.training.ranking_study import RankedArchitecture, study_architecture
 from nas_engine.training.threads import threads
 from server.candidates.candidate import HeldOutAccuracy
+from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
+from server.jobs.payloads import read_payload
 from server.spaces.worker import WorkerResources
+from server.studies.payloads import RankPayload
 from server.studies.rank_jobs import RankJobs, RankOrder
 from server.studies.study import Correlation, RankingResult
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
@@ -37,6 +40,7 @@ class RankHandler:
 
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Judge one architecture both ways; returns early once stopped."""
+        check_plugins(read_payload(RankPayload, job.payload).plugins, "study")
         order = self._work.start(lease)
         study, entry, artifacts = order.study, order.entry, self._resources.artifacts
         checkpoint = local_checkpoint(

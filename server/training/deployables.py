@@ -118,7 +118,7 @@ class DeployableModels:
 
 def order_retrained(tx: Transaction, network: Network, model: RetrainedModel, max_attempts: int) -> None:
     """Queue the conversion that a network's spec asks for, if it asks for one."""
-    wanted = network.spec.strategy
+    wanted = network.spec
     if not wanted.wants_rknn or network.weights is None:
         return
     payload = ConvertPayload(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from server.candidates.used_plugins import in_words
 from server.core.database.transaction import Transaction
 from server.jobs.failures import FinalFailure
 from server.jobs.job import Job
+from server.jobs.payloads import read_payload
 from server.jobs.registry import HEAVY_LANE, KindOfJob
 from server.jobs.states import JobKind
 from server.training.lifecycle import end_network, end_supernet
@@ -20,4 +22,12 @@ def training_kinds() -> tuple[KindOfJob, ...]:
         elif job.network_id is not None:
             end_network(tx, job.network_id, TrainingState.FAILED, f"{failure.type.value}: {failure.message}")
 
-    return (KindOfJob(kind=JobKind.TRAIN, payload=TrainPayload, executor=HEAVY_LANE, failed=failed),)
+    return (
+        KindOfJob(
+            kind=JobKind.TRAIN,
+            payload=TrainPayload,
+            executor=HEAVY_LANE,
+            failed=failed,
+            brought=lambda _, job: in_words(read_payload(TrainPayload, job.payload).plugins),
+        ),
+    )

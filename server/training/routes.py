@@ -33,8 +33,7 @@ from server.core.http.resources import Listing, ListQuery
 from server.core.idempotency import StoredResponse
 from server.core.spec_documents import parse_spec
 from server.training.curves.schemas import CurveQuery, CurveResource
-from server.training.networks.network import parse_network_spec
-from server.training.networks.routes import NetworksDep, cancelled, network_answer, network_path
+from server.training.networks.routes import NetworksDep, cancelled, created, network_answer, network_path, registered
 from server.training.networks.schemas import (
     NetworkRegistrationBody,
     NetworkResource,
@@ -80,7 +79,7 @@ def create_supernet(
 
     def action() -> StoredResponse:
         if trains_network(document):
-            return network_answer(202, networks.create_network(parse_network_spec(document), once.caller.creator))
+            return network_answer(202, created(networks, document, once.caller.creator), as_supernet=True)
         return _answer(202, supernets.create_supernet(parse_training_spec(document), once.caller.creator))
 
     return once(action, refused_as=INVALID_SUPERNET_SPEC)
@@ -103,9 +102,7 @@ def register_supernet(
 
     def action() -> StoredResponse:
         if isinstance(document, Mapping) and trains_network(document.get("spec")):
-            other = parse_spec(NetworkRegistrationBody, document)
-            weights = (other.weights_sha256, other.statistics)
-            return network_answer(201, networks.register(other.spec, *weights, once.caller.creator))
+            return network_answer(201, registered(networks, document, once.caller.creator), as_supernet=True)
         body = parse_spec(RegistrationBody, document)
         version = NewVersion(weights_sha256=body.weights_sha256, statistics=body.recorded_statistics())
         return _answer(201, supernets.register(body.spec, version, once.caller.creator))
@@ -138,8 +135,8 @@ def get_supernet(
     network = networks.find_training(supernet_id)
     if network is not None:
         # With the document as its body: the first release's client reads it and follows no redirects.
-        headers = {"Location": network_path(network), "ETag": version_etag(network.version)}
-        found = network_resource(network).model_dump_json()
+        headers = {"Location": network_path(network, as_supernet=True), "ETag": version_etag(network.version)}
+        found = network_resource(network, as_supernet=True).model_dump_json()
         return Response(found, 308, headers, media_type="application/json")
     supernet = supernets.get_training(supernet_id)
     resource = SupernetResource.of(supernet, supernet.spec, time=supernets.time_of(supernet))
@@ -188,7 +185,7 @@ def cancel_supernet(
     def action() -> StoredResponse:
         network = networks.find_training(supernet_id)
         if network is not None:
-            return cancelled(request, networks, network)
+            return cancelled(request, networks, network, as_supernet=True)
         check_if_match(request, version_etag(supernets.get_training(supernet_id).version))
         return _answer(202, supernets.cancel(supernet_id))
 
@@ -202,13 +199,13 @@ def list_training_presets(
     """The papers' training recipes and small ones, by name."""
     wanted = paging.wanted(query)
     page = page_in_memory(list(TRAINING_PRESETS.values()), lambda preset: preset.name, wanted)
-    return paging.listing(page, [TrainingPresetResource.of(p) for p in page.items])
+    return paging.listing(page, [TrainingPresetResource.of_preset(one) for one in page.items])
 
 
 @router.get("/training-presets/{name:id}", responses=problems(*COMMON, NOT_FOUND))
 def get_training_preset(name: PresetName, _: Permitted) -> TrainingPresetResource:
     """Read the recipe of one training preset."""
-    return TrainingPresetResource.of(training_preset(name))
+    return TrainingPresetResource.of_preset(training_preset(name))
 
 
 def _answer(status: int, supernet: Supernet) -> StoredResponse:

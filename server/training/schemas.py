@@ -10,7 +10,8 @@ from pydantic import Field
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.settings.base import one_of
-from nas_engine.settings.training import AnyTrainingSpec, TrainingSpec
+from nas_engine.settings.presets import TrainingPreset
+from nas_engine.settings.training import AnyTrainingSpec, NetworkSpec, TrainingSpec
 from server.access.schemas import Owner, OwnerName
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.states import DesiredState
@@ -142,7 +143,14 @@ class TrainingPresetResource(Resource):
     """What differs from the published recipe, each with the reason."""
 
     spec: AnyTrainingSpec
-    """The complete spec: of a supernet, or of a network where its strategy is `retrain`."""
+    """The complete spec: of a supernet, or of a network where its strategy is `retrain`, as clients of the first
+    release read it; the path of networks takes it so."""
+
+    @classmethod
+    def of_preset(cls, preset: TrainingPreset) -> TrainingPresetResource:
+        """The resource of a recipe."""
+        spec = preset.spec.as_first_written if isinstance(preset.spec, NetworkSpec) else preset.spec
+        return cls.of(preset, spec=spec)
 
 
 class RegistrationBody(Body):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.strategies import FairSettings
 from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator
 from server.artifacts.store import ArtifactStore
@@ -49,7 +48,7 @@ class Supernets(Trainings[Supernet]):
     def violations(self, spec: TrainingSpec, pointer: str = "") -> tuple[SpecViolation, ...]:
         """Everything that is wrong with a training spec; `pointer` is put in front of each place."""
         space, found = self._misplaced(spec, pointer)
-        if space is None or not isinstance(spec.strategy, FairSettings):
+        if space is None or not spec.strategy.EQUAL_CHOICES:
             return tuple(found)
         numbers = sorted({len(gene.options) for gene in space.genes} - {1})
         if len(numbers) == 1:
@@ -70,7 +69,7 @@ class Supernets(Trainings[Supernet]):
 
     def order(self, tx: Transaction, spec: TrainingSpec, creator: Creator) -> Supernet:
         """As `create_supernet`, inside the caller's transaction and without the checks."""
-        return self._queue(tx, _new(tx, spec, creator))
+        return self._queue(tx, _new(tx, spec, creator), spec)
 
     def register(self, spec: TrainingSpec, version: NewVersion, creator: Creator = NOBODY) -> Supernet:
         """Take in a supernet that was trained elsewhere: READY at once.

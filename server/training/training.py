@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
 
+from nas_engine.settings.base import later
 from server.access.principal import Principal
+from server.candidates.search import UsedPlugin
 from server.candidates.states import DesiredState
 from server.core.errors import InvalidValueError
 from server.jobs.payloads import Payload
@@ -103,10 +105,14 @@ class TrainingQuery:
 
 
 class TrainPayload(Payload):
-    """Train a supernet or a network, whichever is named; its spec and last resumable checkpoint are in its row."""
+    """Train a supernet or a network, whichever is named; its spec and last resumable checkpoint are in its row.
+
+    `plugins` is what of its space and its data set other packages bring, as the server knew it when it was ordered.
+    """
 
     supernet_id: str | None = None
     network_id: str | None = None
+    plugins: tuple[UsedPlugin, ...] = later(())
 
     @property
     def trained_id(self) -> str:

@@ -29,6 +29,7 @@ from server.jobs.states import JobKind
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 from server.spaces.descriptions import SpaceDescription
+from server.training.brought import plugins_of
 from server.training.curves.point import LearningCurve, TrainingPoint, thinned
 from server.training.curves.store import CurveStore
 from server.training.store import TrainingStore
@@ -167,14 +168,15 @@ class Trainings(ABC, Generic[T]):
 
         self._uow.write(work)
 
-    def _queue(self, tx: Transaction, training: T) -> T:
-        """Store a new one with the job that trains it."""
+    def _queue(self, tx: Transaction, training: T, spec: TrainingSpec | NetworkSpec) -> T:
+        """Store a new one with the job that trains it, as its spec says."""
         of_it = self.store(tx).reference(training.id)
+        brought = plugins_of(self._spaces, self._datasets, spec.space, spec.dataset)
         self.store(tx).add_training(training)
         JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.TRAIN,
-                payload=TrainPayload(**of_it).to_json(),
+                payload=TrainPayload(**of_it, plugins=brought).to_json(),
                 dedupe_key=f"train:{training.id}",
                 max_attempts=self._settings.max_evaluation_attempts,
                 owner=training.owner,

@@ -18,7 +18,7 @@ from server.access.permissions import Owners
 from server.candidates.candidate import Candidate, CandidateQuery
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
-from server.candidates.search import SearchQuery
+from server.candidates.search import Search, SearchQuery
 from server.candidates.search_store import SearchStore
 from server.candidates.states import CandidateState
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -57,6 +57,7 @@ from server.training.networks.schemas import network_resource
 from server.training.routes import SupernetsDep
 from server.training.schemas import DeployableModelResource, SupernetResource
 from server.training.training import TrainingQuery
+from server.web.candidate_facts import candidate_facts
 from server.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
@@ -178,21 +179,23 @@ def show_candidate(
 ) -> Response:
     """One candidate: picture, values, evaluations, downloads."""
 
-    def look(tx: Transaction) -> tuple[Candidate, CandidateResource, list[EvaluationResource], bool]:
+    def look(tx: Transaction) -> tuple[Candidate, CandidateResource, list[EvaluationResource], Search]:
         candidate = CandidateStore(tx).get_candidate(candidate_id)
         evaluations = EvaluationStore(tx).evaluations_of_candidates([candidate_id])
         known = CandidateContext.of(tx, [candidate])
         shown = candidate_resource(candidate, known)
-        has_supernet = SearchStore(tx).get_search(candidate.search_id).supernet_version_id is not None
-        return candidate, shown, [evaluation_resource(one, known) for one in evaluations], has_supernet
+        search = SearchStore(tx).get_search(candidate.search_id)
+        return candidate, shown, [evaluation_resource(one, known) for one in evaluations], search
 
-    candidate, shown, evaluations, has_supernet = uow.read(look)
+    candidate, shown, evaluations, search = uow.read(look)
+    has_supernet = search.supernet_version_id is not None
     has_picture = spaces.input_shape(candidate.record.architecture) is not None
     models = [DeployableModelResource.of(one) for one in deployables.of_candidate(candidate_id)]
     probe = probe_of(uow, candidate)
     can_export = not models and candidate.state is CandidateState.COMPLETE and has_supernet
     values = {
         "candidate": shown,
+        "facts": candidate_facts(shown, [metric.name for metric in search.spec.metrics()]),
         "evaluations": evaluations,
         "has_picture": has_picture,
         "models": models,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from starlette.requests import Request
@@ -17,7 +18,7 @@ from nas_engine.domain.uncertainty import Interval, number_text, shown_in, unit_
 from server.access.auth import SESSION_COOKIE
 from server.core.http.problem_types import UNAUTHENTICATED
 from server.core.http.problems import Problem
-from server.core.http.provide import ApiSettings, provided_of
+from server.core.http.provide import ApiSettings, path_as_sent, provided_of
 
 _FOLDER = Path(__file__).parent
 STATIC = _FOLDER / "static"
@@ -53,14 +54,15 @@ def problem_page(request: Request, problem: Problem) -> Response | None:
     if not wants_page or request.url.path.startswith("/api/"):
         return None
     if problem.type is UNAUTHENTICATED:
-        target = f"/login?next={request.url.path}"
+        target = f"/login?next={quote(path_as_sent(request), safe='/')}"
         if "hx-request" in request.headers:
             return Response(status_code=401, headers={"HX-Redirect": target})
         return RedirectResponse(target, status_code=303)
     return page(request, "problem.html", {"problem": problem}, status=int(problem.type.status))
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Write a number in full or with five digits; a dash where there is none."""
     if value is None:
         return "–"
     if not 1000 <= abs(value) < 1e12:
@@ -109,7 +111,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    numbers = {"number": _number, "interval": _interval, "median": _median, "millions": _millions}
+    numbers = {"number": number, "interval": _interval, "median": _median, "millions": _millions}
     environment.filters.update(numbers, time=_time, short=_short, heading=_heading, items_by=_items_by)
     return environment
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from nas_engine.domain.measurement import Dtype, HardwareKey
 from nas_engine.domain.measuring.classification import compress_predictions
 from server.artifacts.files import FileByteStore
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationQuery, ClassificationRecord, Loss
-from server.classifying.store import ClassificationStore
+from server.classifying.store import COMPARED_AT_ONCE, ClassificationStore
+from server.core.database.transaction import Transaction
 from server.core.errors import NotFoundError
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import PageRequest
@@ -116,18 +118,66 @@ class TestClassificationStore:
         found = world.uow.read(lambda tx: ClassificationStore(tx).classifications_of_candidates(["cand_1"]))
         assert list(found) == [shown]
 
-    def test_only_the_same_images_of_the_same_model_compare(self, world: World) -> None:
-        first, same = record(), record(model_sha256="5" * 64)
+    def test_the_worker_s_newest_float_answers_to_the_same_images_are_the_reference(self, world: World) -> None:
+        board = {"source": EvaluationSource.MEASURED, "hardware": HardwareKey(identity=IDENTITY, dtype=Dtype.FP32)}
+        quantised = {**board, "dtype": Dtype.W8A8}
         others = [
             record(source_sha256="6" * 64),
             record(images_sha256="6" * 64),
             record(num_images=5, num_correct=5, predictions=compress_predictions(answers(*LABELS[:5]))),
             record(superseded=True),
+            record(**quantised),
+            record(**board, superseded=True),
+            record(**{**board, "source": EvaluationSource.SIMULATED}),
         ]
-        for one in (first, same, *others):
-            world.uow.write(lambda tx, one=one: ClassificationStore(tx).add_classification(one))  # type: ignore[misc]
-        found = world.uow.read(lambda tx: ClassificationStore(tx).classifications_of_same_images(first))
-        assert [one.id for one in found] == [same.id, first.id]
+        first, by_board, same, newer_by_board = (
+            record(),
+            record(**board),
+            record(model_sha256="5" * 64),
+            record(**board),
+        )
+        asked = record(**quantised)
+
+        def reference() -> str | None:
+            found = world.uow.read(lambda tx: ClassificationStore(tx).reference_for(asked))
+            assert found is None or (found.is_reference and found.environment is None)
+            return None if found is None else found.id
+
+        def add(*some: ClassificationRecord) -> None:
+            for one in some:
+                world.uow.write(lambda tx, one=one: ClassificationStore(tx).add_classification(one))  # type: ignore[misc]
+
+        add(*others)
+        assert reference() is None
+        add(by_board)
+        assert reference() == by_board.id
+        add(first, newer_by_board)
+        assert reference() == first.id
+        add(same)
+        assert reference() == same.id
+
+    def test_answers_without_a_loss_are_read_few_at_a_time_while_they_get_one(self, world: World) -> None:
+        key = HardwareKey(identity=IDENTITY, dtype=Dtype.W8A8)
+        loss = Loss(reference_id="cls_other", value=0.0, standard_error=0.0, agreement=1.0)
+        board = {"source": EvaluationSource.MEASURED, "hardware": key, "dtype": Dtype.W8A8}
+        lacking = [record(**board) for _ in range(2 * COMPARED_AT_ONCE + 1)]
+        others = [record(), record(**board, loss=loss), record(**board, superseded=True)]
+        selects: list[str] = []
+
+        def work(tx: Transaction) -> list[ClassificationRecord]:
+            store, found = ClassificationStore(tx), []
+            for one in (*lacking, *others):
+                store.add_classification(one)
+            sa.event.listen(tx.connection, "before_cursor_execute", lambda *said: selects.append(said[2]))
+            for one in store.without_loss(lacking[0]):
+                found.append(one)
+                store.set_loss_of_classification(replace(one, loss=loss))
+            return found
+
+        assert [one.id for one in world.uow.write(work)] == [one.id for one in lacking]
+        read = [said for said in selects if said.startswith("SELECT")]
+        assert len(read) == 4
+        assert all("LIMIT" in said and "environment" not in said for said in read)
 
     def test_candidates_have_what_devices_answered(self, world: World) -> None:
         device = world.enrol()

@@ -5,6 +5,7 @@ A clock that jumps is a row whose times jump the other way: that is what these t
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from server.jobs.job import Job, JobQuery
 from server.jobs.results import ResultStatus
 from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobKind, JobState
+from server.jobs.workers.registered import RegisteredWorker, absence
+from server.jobs.workers.store import WorkerStore
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.store import MeasurementStore
 from tests.support.worlds.databases import TestDatabase
@@ -148,3 +151,43 @@ def test_a_device_is_not_mistaken_for_a_clone_or_an_absent_one_over_a_jump(world
     job = taken(world, device)
     assert device.measure(job).status is ResultStatus.ACCEPTED
     assert world.devices.online(world.devices.get(device.id))
+
+
+def test_who_died_before_the_clock_was_set_back_is_not_alive_for_an_hour(world: World) -> None:
+    device = world.enrol()
+    worker = RegisteredWorker(
+        id="worker-1",
+        host="here",
+        pid=1,
+        version="1",
+        kinds=(JobKind.CONVERT,),
+        started_at=datetime.now(UTC),
+        beat_at=datetime.now(UTC),
+    )
+    world.dispatch.beat(worker)
+    step_clock(world, -1)
+    world.database.execute("UPDATE workers SET beat_at = beat_at + :step", step=HOUR_US)
+    assert not world.devices.online(world.devices.get(device.id))
+
+    def absent() -> str:
+        return world.uow.read(lambda tx: absence(WorkerStore(tx).all_workers(), JobKind.CONVERT, tx.now()))
+
+    assert "was last heard of 0 s ago" in absent()
+    world.dispatch.beat(worker)
+    assert absent() == ""
+    world.search(budget={"num_candidates": 1})
+    assert taken(world, device)
+    assert world.devices.online(world.devices.get(device.id))
+
+
+def test_what_took_less_than_no_time_spoils_no_estimate_and_no_share(world: World) -> None:
+    device = world.enrol()
+    world.search(budget={"num_candidates": 3})
+    job = taken(world, device)
+    step_clock(world, -1)
+    assert device.measure(job).status is ResultStatus.ACCEPTED
+    world.database.execute("UPDATE devices SET enrolled_at = enrolled_at - :long", long=3 * HOUR_US)
+    assert 0.0 <= world.devices.utilisation(device.id, timedelta(hours=2)) < 0.1
+    waiting = world.dispatch.page(JobQuery(kinds=(JobKind.MEASURE,), states=(JobState.QUEUED,)), PageRequest(10)).items
+    places = [world.dispatch.place(one.id) for one in waiting]
+    assert all(place is not None and (place.eta_s is None or place.eta_s >= 0.0) for place in places)

@@ -46,6 +46,22 @@ IT = MetricDeclaration(
     name="sleepless", title="", unit="", goal=Goal.MINIMIZE, source=MetricSource.GRAPH, implementation="json:loads"
 )
 """
+FRAGILE = """from hilnas import RuntimeDeclaration
+IT = RuntimeDeclaration(name="fragile", title="", implementation="fragile_code:Fragile")
+"""
+FRAGILE_CODE = """import os
+from dataclasses import replace
+from hilnas_onnx_reference import ReferenceSettings
+from hilnas_onnx_reference_engine import ReferenceRuntime
+class Fragile(ReferenceRuntime):
+    def __init__(self):
+        super().__init__(ReferenceSettings())
+        self.facts = replace(self.facts, name="fragile")
+    def load(self, path, settings):
+        if os.path.exists({marker!r}):
+            os._exit(9)
+        return super().load(path, settings)
+"""
 BROKEN = {
     "does-not-import": ("hilnas.spaces", "halfway", "import no_such_module\n"),
     "ends-processes": ("hilnas.algorithms", "ender", "import os\nos._exit(3)\n"),
@@ -203,6 +219,35 @@ def test_packages_at_fault_are_named_and_take_nothing_down(nas: Hilnas) -> None:
     assert "tried on a small network, it raised TypeError" in str(found["raises"].problem)
     assert "hilnas itself has one of that name" in str(found["takes-a-name"].problem)
     assert nas.spaces.get("spos").package == "hilnas"
+
+
+def test_a_runtime_that_ends_its_process_is_named_and_its_agent_goes_on(
+    nas: Hilnas, environment: PluginEnvironment
+) -> None:
+    marker = environment.folder / "fragile"
+    marker.touch()
+    lay_out(environment.packages, "brings-fragile", "hilnas.runtimes", "fragile", FRAGILE)
+    (environment.packages / "fragile_code.py").write_text(FRAGILE_CODE.format(marker=str(marker)), encoding="utf-8")
+    spec = {
+        "space": SPACE,
+        "objectives": [{"metric": "latency_us"}, {"metric": "macs"}],
+        "algorithm": {"kind": "random", "batch_size": 1},
+        "budget": {"num_candidates": 1},
+        "device": {"device_type": "fragile"},
+        "measurement": {"profile": "quick", "validity_policy": "accept_flagged", "max_attempts": 1, "reuse": False},
+    }
+    options = ("--runtime", "fragile", "--device-type", "fragile", "--name", "fragile", "--state-dir", "fragile-state")
+    with environment.running("fragile-agent", "agent", *options, "--insecure") as agent:
+        environment.until(
+            lambda: any(device.device_type == "fragile" for device in nas.devices.all()), "the agent has enrolled"
+        )
+        (failed,) = nas.searches.candidates(finished(nas, spec).id)
+        assert failed.state.value in ("failed", "infeasible")
+        assert "that ran runtime fragile of brings-fragile 1.0 ended with exit code 9" in failed.reason
+        marker.unlink()
+        (measured,) = nas.searches.candidates(finished(nas, {**spec, "seed": 7}).id)
+        assert measured.state.value == "complete"
+        assert agent.poll() is None
 
 
 def test_the_committed_description_of_the_api_is_the_one_without_what_packages_bring(nas: Hilnas) -> None:

@@ -22,44 +22,33 @@ from nas_engine.domain.measuring.environment import DeviceIdentity
 from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.access.principal import Principal
-from server.access.store import API_TOKENS, ENROLMENT_TOKENS, PRINCIPALS, SESSIONS
-from server.artifacts.store import ARTIFACTS, MODEL_EXPORTS
-from server.bootstrap.schema import metadata
+from server.access.store import PRINCIPALS
+from server.bootstrap.schema import TABLES_OF, metadata
 from server.candidates.candidate import Candidate
 from server.candidates.search import SearchCheckpoint
-from server.candidates.search_store import CHECKPOINTS, SEARCHES
 from server.candidates.spec import SearchSpec, parse_search_spec
-from server.candidates.tables import ANSWERS, AWAITED_EVALUATIONS, CANDIDATES, EVALUATIONS
 from server.classifying.classification import ClassificationRecord
-from server.classifying.store import CLASSIFICATIONS
+from server.classifying.store import LISTED as LISTED_CLASSIFICATIONS
 from server.core.database.rows import Rows
-from server.core.events import EVENTS
-from server.core.idempotency import RESPONSES
+from server.core.events import NEW_EVENTS
+from server.core.idempotency import SCOPES
 from server.fleet.device import HardwareProfile
-from server.fleet.store import DEVICES, HARDWARE
-from server.jobs.tables import JOBS, LEASES
-from server.jobs.workers.store import WORKERS
+from server.fleet.store import HARDWARE
 from server.latency_tables.spec import LatencyTableSpec, parse_latency_table_spec
-from server.latency_tables.store import BATCHES
-from server.latency_tables.store import ENTRIES as BATCH_ENTRIES
-from server.measuring.canaries.store import CANARIES, ORDERS
 from server.measuring.measurement import MeasurementRecord
-from server.measuring.store import MEASUREMENTS
+from server.measuring.store import LISTED as LISTED_MEASUREMENTS
 from server.spaces.result_table import SpaceTable
-from server.spaces.store import ARCHITECTURES, SPACE_TABLES
+from server.spaces.store import ARCHITECTURES
 from server.studies.spec import RankingStudySpec
-from server.studies.store import ENTRIES, STUDIES
 from server.studies.study import StudyEntry
-from server.training.curves.store import TRAINING_POINTS
-from server.training.networks.store import NETWORKS
-from server.training.store import SUPERNET_VERSIONS, SUPERNETS
 from tests.support.worlds.service_world import SPEC, TRAINING
 
-STORED = (
-    *(PRINCIPALS, API_TOKENS, SESSIONS, ENROLMENT_TOKENS, ARTIFACTS, MODEL_EXPORTS, JOBS, LEASES, EVENTS, RESPONSES),
-    *(ARCHITECTURES, SPACE_TABLES, HARDWARE, DEVICES, CANARIES, ORDERS, MEASUREMENTS, CLASSIFICATIONS),
-    *(SEARCHES, CHECKPOINTS, CANDIDATES, EVALUATIONS, AWAITED_EVALUATIONS, SUPERNETS, SUPERNET_VERSIONS, NETWORKS),
-    *(STUDIES, ENTRIES, BATCHES, BATCH_ENTRIES, WORKERS, TRAINING_POINTS, ANSWERS),
+PARTS = (SCOPES, NEW_EVENTS, LISTED_CLASSIFICATIONS, LISTED_MEASUREMENTS)
+"""Rows of a part of what lies in a table: other rows of the same table hold all of it."""
+STORED = tuple(
+    dict.fromkeys(
+        one for module in TABLES_OF for one in vars(module).values() if isinstance(one, Rows) and one not in PARTS
+    )
 )
 BESIDE = {
     "evaluation_answers": {"evaluation_id": "eval_1"},

@@ -22,6 +22,7 @@ class NoiseSettings(BaseModel):
 METRIC = MetricDeclaration(
     name="noisy_top1",
     title="Accuracy on validation images with Gaussian noise.",
+    label="accuracy under noise",
     unit="fraction",
     goal=Goal.MAXIMIZE,
     source=MetricSource.EVALUATED,

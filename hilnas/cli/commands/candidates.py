@@ -46,7 +46,7 @@ def show(
     if as_json:
         get(candidate, True, server, token)
         return
-    from hilnas.cli.fronts import column_title, metric_cell, metric_unit
+    from hilnas.cli.fronts import column_title, value_cell
 
     with connect(server, token) as nas:
         found = nas.searches.candidate(candidate)
@@ -61,7 +61,7 @@ def show(
     for title, text in named:
         table.add_row(title, escape(str(text)))
     for one in found.values:
-        table.add_row(column_title(one.name, metric_unit(one.name)), metric_cell(one.name, one.value, one.uncertainty))
+        table.add_row(column_title(one.name, one.unit, one.column), value_cell(one))
     _console.print(table)
 
 

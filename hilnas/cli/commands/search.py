@@ -208,27 +208,25 @@ def candidates(
     """List the candidates of a search with their values."""
     from rich.table import Table
 
-    from hilnas.cli.fronts import column_title, metric_cell
+    from hilnas.cli.fronts import column_title, listed_values, value_cell
 
     with connect(server, token) as nas:
         found = list(nas.searches.candidates(search_id, bounds=where or (), order_by=order_by, limit=limit))
     if as_json:
         print_json(found)
         return
-    values = ("top1 [%]", column_title("latency_us", "us"), "kind", "MACs", "params", "expected gain [%]", "flags")
-    table = Table("candidate", "architecture", "state", *values)
+    metrics = listed_values(found)
+    columns = (column_title(one.name, one.unit, one.column) for one in metrics)
+    table = Table("candidate", "architecture", "state", *columns, "kind", "expected gain [%]", "flags")
     for one in found:
         latency = one.latency
-        errors = {value.name: value.uncertainty for value in one.values}
+        known = {value.name: value for value in one.values}
         table.add_row(
             one.short_id or str(one.seq),
             one.arch_id[:12],
             one.state.value,
-            metric_cell("top1", one.top1, errors.get("top1")),
-            "-" if latency is None else metric_cell("latency_us", latency.p50_us, latency.standard_error_us),
+            *(value_cell(known.get(metric.name)) for metric in metrics),
             "-" if latency is None else latency.kind,
-            "-" if one.macs is None else f"{one.macs:,}",
-            "-" if one.params is None else f"{one.params:,}",
             "-" if one.expected_gain is None else f"{100 * one.expected_gain:.3g}",
             "" if latency is None else ", ".join(latency.flags),
         )
@@ -346,7 +344,8 @@ def _evaluated(progress: Document) -> str:
 
 def _front_size(progress: Document) -> str:
     """Of the last committed step; a dash before the first, when there may be a front already."""
-    return "-" if progress["reference_point"] is None and progress["num_complete"] else str(progress["front_size"])
+    unknown = progress["reference_point"] is None and progress["num_complete"] and progress.get("num_unmet") is None
+    return "-" if unknown else str(progress["front_size"])
 
 
 def _hypervolume(progress: Document) -> str:

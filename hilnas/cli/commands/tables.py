@@ -27,8 +27,9 @@ from hilnas.cli.options import (
 )
 from hilnas.cli.runner import new_app
 from hilnas.cli.specs.spec_files import read_spec_file
+from hilnas.cli.tables_listed import IMPORTED, IMPORTED_TABLE, TABLES, newest_tables, read_table
 from hilnas.cli.terminal import make_console
-from hilnas.cli.verbs import About, add_get
+from hilnas.cli.verbs import About
 from hilnas.cli.working import working
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.cost.cost_table import MEDIA_TYPE
@@ -44,6 +45,14 @@ app = new_app("Have the operators of a space measured; report how well they esti
 _console = make_console()
 ABOUT = About("latency-tables", "table", "ltab")
 TableArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help, autocompletion=ABOUT.complete)]
+AnyTableArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar=ABOUT.metavar,
+        help=f"{ABOUT.help} Of an imported table its hash, or the beginning of it.",
+        autocompletion=ABOUT.complete,
+    ),
+]
 ReportArgument = Annotated[
     str,
     typer.Argument(
@@ -143,23 +152,35 @@ def list_tables(
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """List latency tables, newest first."""
+    """List latency tables and imported tables of costs, newest first."""
     with documents(server, token) as nas:
-        found = list(nas.items("latency-tables", params={"owner": owner}, limit=limit))
-    listings.show(found, _COLUMNS, as_json=as_json)
+        found = newest_tables(nas, owner, limit)
+    listings.show(found, TABLES, as_json=as_json)
 
 
 @app.command()
 def show(
-    table_id: TableArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
+    table_id: AnyTableArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
 ) -> None:
-    """Show a table with its operators."""
-    with connect(server, token) as nas:
-        found = nas.latency_tables.get(table_id)
-    print_json(found) if as_json else _print_table(found)
+    """Show a table with its operators, or what an imported one says of itself."""
+    with documents(server, token) as asked:
+        found = read_table(asked, table_id)
+    if as_json:
+        print_json(found)
+    elif found["kind"] == IMPORTED:
+        listings.show_one(found, IMPORTED_TABLE)
+    else:
+        with connect(server, token) as nas:
+            _print_table(nas.latency_tables.get(found["id"]))
 
 
-get = add_get(app, ABOUT)
+@app.command("get")
+def get(
+    table_id: AnyTableArgument, _: JsonOption = True, server: ServerOption = None, token: TokenOption = None
+) -> None:
+    """Print a latency table or an imported one as JSON."""
+    with documents(server, token) as asked:
+        print_json(read_table(asked, table_id))
 
 
 @app.command()
@@ -364,18 +385,6 @@ def _fail_unless_completed(what: str, batch_id: str, state: SearchState, reason:
         raise HilnasError(f"{what} {batch_id} is {state.value}: {reason or 'no reason was given'}")
 
 
-_COLUMNS: tuple[listings.Column, ...] = (
-    ("id", listings.member("id")),
-    ("name", listings.member("name")),
-    ("state", listings.member("state")),
-    ("space", listings.member("space_id")),
-    ("batch", listings.member("batch")),
-    ("dtype", listings.member("dtype")),
-    ("measured", lambda one: f"{one['num_measured']}/{one['num_operators']}"),
-    ("hardware key", lambda one: str(one["hardware_key"] or "-")[:12]),
-    ("created", listings.time("created_at")),
-    ("owner", listings.owner),
-)
 _REPORTS: tuple[listings.Column, ...] = (
     ("id", listings.member("id")),
     ("name", listings.member("name")),

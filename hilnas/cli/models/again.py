@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -32,19 +31,20 @@ class Remeasured:
     """Two measurements of one network.
 
     Attributes:
-        before_us, after_us: medians.
-        difference_us: after - before.
-        interval_us: half of the 95 % interval of the difference, from both medians' intervals.
+        before, after: medians with their 95 % intervals, in microseconds.
         within_us: how far two measurements may lie apart and count as the same.
-        remarks: in what the hardware differs.
+        remarks: in what board and hardware differ, and what is wrong with the new one.
     """
 
-    before_us: float
-    after_us: float
-    difference_us: float
-    interval_us: float
+    before: Interval
+    after: Interval
     within_us: float
     remarks: tuple[str, ...] = ()
+
+    @property
+    def difference(self) -> Interval:
+        """The new median less the one in the bundle, with the interval that both medians' intervals give."""
+        return self.after.minus(self.before)
 
     @property
     def verdict(self) -> Again:
@@ -53,30 +53,31 @@ class Remeasured:
         A difference that lies beyond it with its whole interval is one, however noisy. Of two runs whose interval is
         wider than what counts as the same, one that reaches it says nothing: nearly every network would.
         """
-        if abs(self.difference_us) - self.interval_us > self.within_us:
+        half_width_us = self.difference.half_width or 0.0
+        if abs(self.difference.value) - half_width_us > self.within_us:
             return Again.NOT_THE_SAME
-        return Again.CANNOT_BE_TOLD if self.interval_us > self.within_us else Again.SAME
+        return Again.CANNOT_BE_TOLD if half_width_us > self.within_us else Again.SAME
 
     def text(self) -> str:
-        """Write verdict, both medians and the difference with its interval in one line, and a line for each remark."""
+        """Write verdict, medians and difference with their intervals in one line, and a line for each remark."""
         verdict = "NOT the same" if self.verdict is Again.NOT_THE_SAME else self.verdict.value
-        low, high = self.difference_us - self.interval_us, self.difference_us + self.interval_us
-        difference = Interval(self.difference_us, low, high)
+        after, before = quantity_text(self.after, "us"), quantity_text(self.before, "us")
+        within = quantity_text(Interval(float(f"{self.within_us:.2g}")), "us")
         line = (
-            f"measured again: {verdict}: {self.after_us:.1f} us, in the bundle {self.before_us:.1f} us; difference "
-            f"{quantity_text(difference, 'us', signed=True)} (95 %), up to {self.within_us:.1f} us is the same"
+            f"measured again: {verdict}: {after}, in the bundle {before}; difference "
+            f"{quantity_text(self.difference, 'us', signed=True)}, up to {within} is the same"
         )
-        return "\n  ".join((line, *self.remarks))
+        return "\n  ".join((line, "± is half a 95 % interval", *self.remarks))
 
     def document(self) -> Mapping[str, JsonValue]:
         """Give the members of `--json`."""
         return {
             "verdict": self.verdict.value,
             "same": self.verdict is Again.SAME,
-            "before_us": self.before_us,
-            "after_us": self.after_us,
-            "difference_us": self.difference_us,
-            "interval_us": self.interval_us,
+            "before_us": self.before.value,
+            "after_us": self.after.value,
+            "difference_us": self.difference.value,
+            "interval_us": self.difference.half_width,
             "within_us": self.within_us,
             "remarks": list(self.remarks),
         }
@@ -118,20 +119,24 @@ def measure_again(
 
 def compare(before: MeasurementDetail, after: MeasurementDetail, within_percent: float) -> Remeasured:
     """Compare two medians by their 95 % intervals."""
-    halves = [(one.stats.ci95_high_us - one.stats.ci95_low_us) / 2 for one in (before, after)]
     was, now = before.hardware.model_dump(mode="json"), after.hardware.model_dump(mode="json")
     remarks = [f"{part}: {was[part]} in the bundle, {now[part]} now" for part in was if was[part] != now[part]]
     if before.device_type != after.device_type:
         remarks.append(f"device type: {before.device_type} in the bundle, {after.device_type} now")
+    if before.device_id != after.device_id:
+        remarks.append(f"device: {before.device_id or 'unknown'} in the bundle, {after.device_id or 'unknown'} now")
     remarks += [f"{flag.validity} now: {flag.reason}" for flag in after.flags]
     return Remeasured(
-        before_us=before.stats.p50_us,
-        after_us=after.stats.p50_us,
-        difference_us=after.stats.p50_us - before.stats.p50_us,
-        interval_us=math.hypot(*halves),
+        before=_median(before),
+        after=_median(after),
         within_us=before.stats.p50_us * within_percent / 100,
         remarks=tuple(remarks),
     )
+
+
+def _median(measured: MeasurementDetail) -> Interval:
+    stats = measured.stats
+    return Interval(stats.p50_us, stats.ci95_low_us, stats.ci95_high_us)
 
 
 def _onnx(manifest: Manifest) -> str:

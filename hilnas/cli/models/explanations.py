@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from hilnas.cli.fronts import column_title
 from hilnas.cli.terminal import make_console
 from hilnas.client.client import Hilnas
 from hilnas.client.core.calls import Blocking
 from hilnas.client.measuring_resources import Job
+from nas_engine.domain.metrics import MACS, TEST_TOP1, TOP1
 from nas_engine.domain.uncertainty import Interval, number_text, quantity_text
 from server.core.http.resources import IntervalResource
 from server.jobs.states import JobState
@@ -35,7 +38,9 @@ def explanation_view(
     for table in layers.tables:
         parts += [Text(_title(table)), _block_table(table)]
     parts += [Text(f"blocks: {note}") for note in layers.notes]
-    changes = Table("change", "latency [us]", "from", "validation top1 [%]", "test top1 [%]", "MACs")
+    accuracies = (column_title(one.name, one.unit) for one in (TOP1, TEST_TOP1))
+    latency_title = escape("latency [us]")  # else units in brackets are taken for markup
+    changes = Table("change", latency_title, "from", *accuracies, column_title(MACS.name, MACS.unit))
     for one in found.neighbours[:limit]:
         macs = "-" if one.macs_difference is None else f"{one.macs_difference:+,}"
         latency = _written(one.latency_difference_us, one.latency_interval_us)
@@ -90,7 +95,7 @@ def _title(table: BlockTimesResource) -> str:
 
 
 def _block_table(table: BlockTimesResource) -> Table:
-    shown = Table("block", "operator", "MACs", "time [us]", "share [%]")
+    shown = Table(*map(escape, ("block", "operator", "MACs", "time [us]", "share [%]")))
     for column in shown.columns[2:]:
         column.justify = "right"
     for one in table.blocks:

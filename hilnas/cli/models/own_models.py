@@ -273,10 +273,8 @@ def _print_measurement(measured: MeasurementDetail) -> None:
     stats = measured.stats
     _console.print(f"{measured.id}  {measured.device_type}  [bold]{measured.kind}[/bold], {measured.validity}")
     latency = quantity_text(Interval(stats.p50_us, stats.ci95_low_us, stats.ci95_high_us), "us")
-    _console.print(
-        f"p50 {latency} (95 % interval {stats.ci95_low_us:.1f} .. {stats.ci95_high_us:.1f} us), "
-        f"min {stats.min_us:.1f} us, {stats.count} runs"
-    )
+    least = quantity_text(Interval(stats.min_us), "us")
+    _console.print(f"p50 {latency} (± is half a 95 % interval), min {least}, {stats.count} runs")
     for flag in measured.flags:
         _console.print(f"  {flag.validity}: {flag.reason}")
 

@@ -83,7 +83,6 @@ def _preset(name: str | None) -> dict[str, JsonValue]:
         raise SpecFileError(
             f"{name!r} is no retraining recipe: known are {', '.join(known)}{did_you_mean(name, known)}"
         )
-    document = TRAINING_PRESETS[name].spec.model_dump(mode="json")
-    settings = {**document, **document["strategy"]}
+    settings = TRAINING_PRESETS[name].spec.model_dump(mode="json")
     kept = set(CandidateRetrainingSpec.model_fields) - {"name", "labels"}
     return {key: value for key, value in settings.items() if key in kept}

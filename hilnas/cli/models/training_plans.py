@@ -9,8 +9,9 @@ from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.client.errors import SpecFileError
 from nas_engine.cost.training_plan import GIB, TrainingPlan, plan_training, search_step_memory, training_step_memory
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.plugins.declarations import AlgorithmForm
 from nas_engine.domain.text import did_you_mean
-from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.algorithm_kinds import BUILT_IN, deriving_settings
 from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
 from nas_engine.spaces.densenas.space import DenseSpace
@@ -31,9 +32,11 @@ def training_plan(wanted: str, memory_gib: float, num_processes: int, *, is_mixe
     spec = _spec(wanted)
     space = create_space(spec.space.id, spec.space.parameters)
     if isinstance(spec, SearchSpec):
-        if not isinstance(spec.algorithm, DenseNasSettings) or not isinstance(space, DenseSpace):
-            raise SpecFileError(f"{wanted} trains nothing: a search does with the algorithm densenas alone")
-        settings, step = spec.algorithm.weight_training(0), search_step_memory(spec.algorithm, space)
+        deriving = deriving_settings(spec.algorithm)
+        if deriving is None or not isinstance(space, DenseSpace):
+            kinds = ", ".join(one.name for one in BUILT_IN if one.form is AlgorithmForm.DERIVATION)
+            raise SpecFileError(f"{wanted} trains nothing: a search does with the algorithm {kinds} alone")
+        settings, step = deriving.weight_training(0), search_step_memory(deriving, space)
     else:
         settings, step = spec, training_step_memory(spec, space)
     memory_bytes = int(memory_gib * GIB)

@@ -18,10 +18,14 @@ from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.presets import TRAINING_PRESETS
+from nas_engine.settings.strategies import NetworkSettings
 from nas_engine.settings.training import trains_network
 from server.training.networks.schemas import NetworkResource
 from server.training.schemas import SupernetResource
 from server.training.training import TrainingState
+
+RETRAIN = "retrain"
+"""Strategy by which commands, and specs of the first release, say that one network is trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,10 @@ def training_document(file: Path | None, preset: str | None, options: TrainingOp
     """
     spec = _preset(preset)
     say_deviations(preset)
-    spec.update({} if file is None else read_spec_file(file))
+    own = {} if file is None else read_spec_file(file)
+    if "strategy" in own:
+        spec = _without_network(spec)
+    spec.update(own)
     given: dict[str, JsonValue] = {
         "name": options.name,
         "dataset": options.dataset,
@@ -73,11 +80,13 @@ def training_document(file: Path | None, preset: str | None, options: TrainingOp
         spec.pop("iterations" if options.epochs is not None else "epochs", None)
     if options.space is not None:
         spec["space"] = {"id": options.space}
-    if options.strategy is not None:
-        spec["strategy"] = {"kind": options.strategy}
+    if options.strategy == RETRAIN:
+        spec = {"architecture": None, **{name: value for name, value in spec.items() if name != "strategy"}}
+    elif options.strategy is not None:
+        spec = {**_without_network(spec), "strategy": {"kind": options.strategy}}
     if options.architecture is not None:
-        spec["strategy"] = {**_retraining(spec), "architecture": _document(options.architecture)}
-    if not set(spec) - {"strategy"}:
+        _set_architecture(spec, _document(options.architecture))
+    if not set(spec) - {"strategy", "architecture"}:
         raise SpecFileError("nothing to train: give a preset, a spec file, or at least --space, --dataset and --epochs")
     return spec
 
@@ -88,7 +97,7 @@ def of_one_network(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
     Raises:
         SpecFileError: it is a supernet's.
     """
-    found: dict[str, JsonValue] = {"strategy": {"kind": "retrain"}, **spec}
+    found: dict[str, JsonValue] = spec if "strategy" in spec else {"architecture": None, **spec}
     if not trains_network(found):
         raise SpecFileError("this spec trains a supernet: `hilnas supernets train` takes it")
     return found
@@ -157,9 +166,17 @@ def _document(text: str) -> JsonValue:
     return document
 
 
-def _retraining(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """The spec's strategy, which must be a retraining; a plain one where the spec names none."""
-    strategy = spec.get("strategy", {"kind": "retrain"})
-    if not isinstance(strategy, Mapping) or strategy.get("kind") != "retrain":
+def _without_network(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The spec without what only networks have: another strategy takes its place."""
+    return {name: value for name, value in spec.items() if name not in NetworkSettings.model_fields}
+
+
+def _set_architecture(spec: dict[str, JsonValue], architecture: JsonValue) -> None:
+    """Name the architecture of a network: in its spec, or in the strategy that the first release wrote it in."""
+    strategy = spec.get("strategy")
+    if strategy is None:
+        spec["architecture"] = architecture
+    elif isinstance(strategy, Mapping) and strategy.get("kind") == RETRAIN:
+        spec["strategy"] = {**strategy, "architecture": architecture}
+    else:
         raise SpecFileError("--architecture is for retrainings: leave it out, or give `--strategy retrain`")
-    return dict(strategy)

@@ -21,7 +21,7 @@ from nas_engine.domain.json_value import JsonValue
 _RETRIED_STATUS = frozenset({429, 502, 503, 504})
 _MAX_WAIT_S = 10.0
 _CONNECT_S = 10.0
-_LEAST_S = 0.1
+_LEAST_S = 0.5  # for the way to a server, however little patience there is with one that does not answer
 _FIRST_S = 1.0
 _TOKEN_HELP = (
     "pass hilnas.connect(token='nas_...') or set HILNAS_TOKEN; on the server's own machine, set HILNAS_HOME to the "

@@ -17,7 +17,9 @@ def path_of(*parts: str, verb: str = "") -> str:
             what is done.
     """
     for part in parts:
-        if not isinstance(part, str) or not part.strip(".") or ":" in part:
+        if isinstance(part, str) and ":" in part:
+            raise InvalidNameError(f"{part!r} holds a colon, which no path takes: give the id of the {_noun(parts)}")
+        if not isinstance(part, str) or not part.strip("."):
             raise InvalidNameError(f"{part!r} names nothing: give the id, the name or the number of a {_noun(parts)}")
     path = "/".join((API, *(quote(part, safe="") for part in parts)))
     return f"{path}:{verb}" if verb else path

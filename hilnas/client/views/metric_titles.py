@@ -1,10 +1,18 @@
-"""Short names of metrics, for columns and axes; any other metric is called by its own name."""
+"""Short names of metrics, for columns and axes: what their declarations say."""
 
 from __future__ import annotations
 
-_TITLES = {"latency_us": "latency p50", "top1": "validation top1", "test_top1": "test top1", "macs": "MACs"}
+from nas_engine.domain.metrics import declared_metric
 
 
-def metric_title(name: str) -> str:
-    """A metric as tables and pictures call it, without its unit."""
-    return _TITLES.get(name, name)
+def metric_title(name: str, column: str = "") -> str:
+    """A metric as tables and pictures call it, without its unit.
+
+    Args:
+        name: of the metric.
+        column: what the server said of it; servers of the first release say nothing.
+    """
+    if column:
+        return column
+    declared = declared_metric(name)
+    return name if declared is None else declared.column

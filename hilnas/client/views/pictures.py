@@ -5,6 +5,7 @@ from __future__ import annotations
 from hilnas.client.views.chart import Axis, chart, curve, dot, whisker
 from hilnas.client.views.metric_titles import metric_title
 from nas_engine.domain.metric import Goal
+from nas_engine.domain.metrics import is_measured
 from nas_engine.domain.uncertainty import Interval, quantity_text, shown_in, unit_text
 from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
 from server.searches.history.schemas import HypervolumeResource
@@ -17,8 +18,8 @@ FRONT_COLOUR, DOMINATED_COLOUR, SECOND_COLOUR = "#2f80ed", "#8a8a8a", "#d9730d"
 def front_picture(front: FrontResource) -> str:
     """The front with its 95 % intervals over the other candidates; empty where there are no two axes, or no point.
 
-    Of more than two objectives two are drawn: the one that is minimized first (latency where it is one) across, the
-    first of the others up.
+    Of more than two objectives two are drawn: the one that is minimized first (a measured one where there is one)
+    across, the first of the others up.
     """
     if len(front.objectives) < 2 or not front.points:
         return ""
@@ -72,8 +73,8 @@ def learning_picture(found: CurveResource) -> str:
 def _axes(objectives: list[FrontObjectiveResource]) -> tuple[int, int]:
     """Places of the objectives that are drawn across and up."""
     cheap = [place for place, one in enumerate(objectives) if one.goal == Goal.MINIMIZE.value]
-    latency = [place for place in cheap if objectives[place].metric == "latency_us"]
-    across = (latency or cheap or [0])[0]
+    measured = [place for place in cheap if is_measured(objectives[place].metric)]
+    across = (measured or cheap or [0])[0]
     return across, next(place for place in range(len(objectives)) if place != across)
 
 
@@ -86,13 +87,13 @@ def _ends(interval: Interval) -> list[float]:
 
 
 def _title(objective: FrontObjectiveResource) -> str:
-    title, unit = metric_title(objective.metric), unit_text(objective.unit)
+    title, unit = metric_title(objective.metric, objective.column), unit_text(objective.unit)
     return f"{title} [{unit}]" if unit else title
 
 
 def _tip(point: FrontPointResource, objectives: list[FrontObjectiveResource]) -> str:
     texts = [
-        f"{metric_title(one.metric)}: {quantity_text(Interval.of_error(value, error), one.unit)}"
+        f"{metric_title(one.metric, one.column)}: {quantity_text(Interval.of_error(value, error), one.unit)}"
         for one, value, error in zip(objectives, point.values, point.uncertainties, strict=True)
     ]
     return "\n".join((f"candidate {point.candidate.short_id or point.candidate.id}", *texts))

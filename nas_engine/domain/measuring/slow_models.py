@@ -24,7 +24,9 @@ def too_slow(run_s: float, profile: MeasurementProfile, policy: ValidityPolicy) 
 
 
 def _lack(run_s: float, profile: MeasurementProfile, policy: ValidityPolicy) -> str:
-    runs = _runs_of_block(run_s, profile)
+    # A block ends after enough runs and time, or after a few slow ones.
+    slow = max(SLOW_BLOCK_MIN_RUNS, math.ceil(profile.block_min_s * SLOW_BLOCK_FACTOR / run_s))
+    runs = min(slow, max(profile.block_min_runs, math.ceil(profile.block_min_s / run_s)))
     block_s = runs * run_s
     most_blocks = math.ceil(profile.cap_s * HARD_CAP_FACTOR / block_s)
     if most_blocks < profile.min_clean_blocks:
@@ -40,12 +42,6 @@ def _lack(run_s: float, profile: MeasurementProfile, policy: ValidityPolicy) -> 
             f"{profile.min_runs}"
         )
     return ""
-
-
-def _runs_of_block(run_s: float, profile: MeasurementProfile) -> int:
-    """Runs after which a block ends: enough of them and of time, or a few slow ones."""
-    slow = max(SLOW_BLOCK_MIN_RUNS, math.ceil(profile.block_min_s * SLOW_BLOCK_FACTOR / run_s))
-    return min(slow, max(profile.block_min_runs, math.ceil(profile.block_min_s / run_s)))
 
 
 def _advice(run_s: float, policy: ValidityPolicy) -> str:

@@ -36,6 +36,15 @@ class AlgorithmForm(Enum):
     DERIVATION = "derivation"
 
 
+class SearchedSpaces(Enum):
+    """Spaces that an algorithm searches: `any`, `graphs` (those with networks: no table of results), `dense` (those
+    whose blocks are densely connected, DenseNAS's)."""
+
+    ANY = "any"
+    GRAPHS = "graphs"
+    DENSE = "dense"
+
+
 @dataclass(frozen=True, kw_only=True)
 class AlgorithmDeclaration(Declaration):
     """A search algorithm: `implementation(problem, settings, seed)` gives a `SearchAlgorithm`; workers import it.
@@ -44,11 +53,13 @@ class AlgorithmDeclaration(Declaration):
         max_objectives: how many objectives it serves; None for any number.
         shifts: whether the supernet may be shifted during its searches: it then takes `withdraw` and `revise`.
         form: what others bring asks and is told.
+        spaces: which it searches; others are refused where a search is launched.
     """
 
     max_objectives: int | None = None
     shifts: bool = False
     form: AlgorithmForm = AlgorithmForm.ASK_TELL
+    spaces: SearchedSpaces = SearchedSpaces.ANY
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,8 @@ class Inspection:
 
 def survey(inspections: Sequence[Inspection], *, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[Door, Survey]:
     """Examine the installed entry points of some doors, one after the other, in one process; each is given a time."""
-    if _is_examiner():
+    main = sys.modules["__main__"].__spec__
+    if main is not None and main.name == __name__:  # this process is the one that looks at packages
         # A package that asks what is installed while it is looked at would have itself looked at without end.
         return {inspection.door: Survey(inspection.door, {}, _unexamined(inspection)) for inspection in inspections}
     faults: dict[Door, list[DoorProblem]] = {}
@@ -111,12 +112,6 @@ def survey(inspections: Sequence[Inspection], *, timeout_s: float = ANSWER_TIMEO
             else:
                 found[entry.door][entry.name] = Described(entry.name, entry.provider, answer["description"])
     return {door: Survey(door, found[door], tuple(faults[door])) for door in found}
-
-
-def _is_examiner() -> bool:
-    """Whether this process is the one that looks at packages."""
-    started = sys.modules["__main__"].__spec__
-    return started is not None and started.name == __name__
 
 
 def _unexamined(inspection: Inspection) -> tuple[DoorProblem, ...]:
@@ -163,7 +158,9 @@ def _answers(
                 problem = answer.get("problem")
                 yield entry, answer if problem is None else entry.problem(str(problem))
         finally:
-            _end_group(process)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _lines(answers: Any, process: subprocess.Popen[bytes], timeout_s: float) -> Iterator[Mapping[str, JsonValue]]:
@@ -198,12 +195,6 @@ def _end(process: subprocess.Popen[bytes], said: Any, timeout_s: float) -> str:
     last = said.read()[-2000:].decode(errors="replace").strip().splitlines()[-1:]
     how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
     return f"importing it ended the process with {how}" + (f": {last[0][:200]}" if last else "")
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def called_in_process(

@@ -41,6 +41,10 @@ class PluginError(EngineError):
     """What a package brought cannot be used, or misbehaved; the message names it and its package."""
 
 
+class VersionsDifferError(PluginError):
+    """Work was begun with another version of a package than this process has; the message names both."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Provider:
     """Installed package, and its version, that something comes from."""

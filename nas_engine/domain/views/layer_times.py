@@ -8,7 +8,7 @@ graph's, or begin with them.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.layer_graph import LayerGraph
@@ -58,9 +58,4 @@ def layers_by_block(graph: LayerGraph, names: Sequence[str]) -> tuple[BlockLayer
         at = None if node is None else of_node[node]
         (rest if at is None else found[at]).append(number)
     grouped = [BlockLayers(summary=block, layers=tuple(layers)) for block, layers in zip(blocks, found, strict=True)]
-    return (*grouped, *_own(rest))
-
-
-def _own(rest: Iterable[int]) -> tuple[BlockLayers, ...]:
-    layers = tuple(rest)
-    return (BlockLayers(summary=None, layers=layers),) if layers else ()
+    return (*grouped, BlockLayers(summary=None, layers=tuple(rest))) if rest else tuple(grouped)

@@ -200,10 +200,6 @@ def _read_result(folder: Path, key: ConversionKey, *, has_probe: bool) -> tuple[
         ) from error
     if not model.startswith(b"RKNN"):
         raise ConversionError(ConversionFailure.CONVERTER_FAULT, "the converter wrote a file that is no RKNN model")
-    return Conversion(key, model, table, _kept_log(log, folder)), output
-
-
-def _kept_log(log: str, folder: Path) -> str:
-    """What the toolkit printed without colours and without the place it stood in; of a very long one the end."""
+    # Kept without colours and without the place the toolkit stood in; of a very long one the end.
     plain = _COLOURS.sub("", log).replace(str(folder), ".").replace("\x00", "")
-    return plain[-MAX_LOG_CHARACTERS:]
+    return Conversion(key, model, table, plain[-MAX_LOG_CHARACTERS:]), output

@@ -79,6 +79,11 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
         """Per predicted metric, on evaluations that were predicted before they were made."""
         return {metric: _quality(pairs) for metric, pairs in self._fresh.items()}
 
+    @property
+    def remeasures(self) -> bool:
+        """What its settings say: the best by a noisy value is often the luckiest."""
+        return self._settings.remeasure
+
     def predictors(self) -> Mapping[Metric, MetricPredictor] | None:
         """What it predicts with, fitted to the results so far; None while there is too little to learn."""
         surrogate = self._surrogate() if len(self.ledger.asked) > self._settings.num_initial else None
@@ -116,7 +121,11 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
         else:
             judge = Judge(surrogate.judge, surrogate.widen, surrogate.niches, self._filter_is_instant)
             rounds, children = self._settings.inner_generations, self._settings.inner_population
-            pool = evolved(self.ledger, self._parents(), judge, rounds, children, self._rng)
+            feasible = self.archive.feasible() or self.archive.results
+            # The front, then the other results by rank.
+            order = np.argsort(pareto_ranks(self.archive.points(feasible)), kind="stable")
+            parents = [feasible[place].genotype for place in order]
+            pool = evolved(self.ledger, parents, judge, rounds, children, self._rng)
         batch = []
         if len(pool):
             surrogate.widen(surrogate.judge(pool)[1])
@@ -134,12 +143,6 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
     def _filter_is_instant(self) -> bool:
         """Whether the cheap filter may be asked of thousands: a layer graph takes a millisecond, a table none."""
         return not isinstance(self.problem.cheap_filter, GraphFilter)
-
-    def _parents(self) -> list[Genotype]:
-        """The front, then the other results by rank."""
-        feasible = self.archive.feasible() or self.archive.results
-        order = np.argsort(pareto_ranks(self.archive.points(feasible)), kind="stable")
-        return [feasible[place].genotype for place in order]
 
     def _surrogate(self) -> Surrogate | None:
         """The world as predicted from the results so far; None while there is too little to learn."""

@@ -71,7 +71,8 @@ class Outlook:
         """
         self._problem = problem
         self._predictors: Mapping[Metric, MetricPredictor] = {}
-        self._known = _complete(problem, results)
+        wanted = problem.observed_metrics
+        self._known = [o for o in results if not o.violations and all(metric in o.objectives for metric in wanted)]
         self.unknown_because = ""
         if len(self._known) < MIN_TOLD:
             self.unknown_because = f"{len(self._known)} results are known, gains are predicted from {MIN_TOLD}"
@@ -179,23 +180,15 @@ class Outlook:
                 errors[:, place] = found[objective.metric].standard_deviation / unit[place]
                 # The scale that a metric is learned on draws its bad values together: far out in them deviations are
                 # long to the worse side only, and would be taken for a chance to be best.
-                errors[:, place] = np.minimum(errors[:, place], self._better_half(place))
+                # Half the way from the median to the best result is the deviation, were it normal.
+                column = self._frame.scaled(self._points)[:, place]
+                errors[:, place] = np.minimum(errors[:, place], float(np.median(column) - column.min()) / 2.0)
         likely = np.ones(len(genotypes))
         for constraint in self._problem.constraints:
             prediction = found.get(constraint.metric)
             deviation = None if prediction is None else prediction.standard_deviation
             likely = likely * probability_met(constraint, means[constraint.metric], deviation)
         return np.maximum(self._frame.scaled(points), -MAX_AHEAD), errors, likely
-
-    def _better_half(self, place: int) -> float:
-        """Half the way from the median to the best result in one objective: its deviation, were it normal."""
-        column = self._frame.scaled(self._points)[:, place]
-        return float(np.median(column) - column.min()) / 2.0
-
-
-def _complete(problem: SearchProblem, results: Sequence[Observation]) -> list[Observation]:
-    wanted = problem.observed_metrics
-    return [o for o in results if not o.violations and all(metric in o.objectives for metric in wanted)]
 
 
 def _learned_from(problem: SearchProblem, results: Sequence[Observation]) -> list[Observation]:

@@ -10,7 +10,8 @@ from numpy.lib.npyio import NpzFile
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.images import Interpolation
-from nas_engine.training.data.dataset import FROM_ONE, ArraySplit, ImageDataset, Labels, Pixels, carve, make_dataset
+from nas_engine.training.data.dataset import FROM_ONE, ArraySplit, ImageDataset, Labels, carve, make_dataset
+from nas_engine.training.data.decoding.picture import Pixels
 from nas_engine.training.data.files import fit_array, open_npz
 from nas_engine.training.data.problems import Problems
 

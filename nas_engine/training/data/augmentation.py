@@ -20,7 +20,8 @@ from nas_engine.settings.images import Interpolation
 from nas_engine.settings.training import AugmentationName
 from nas_engine.training.data.auto_augment import auto_augment, draw_policy
 from nas_engine.training.data.colour import draw_jitter, jitter
-from nas_engine.training.data.dataset import Normalisation, Pixels
+from nas_engine.training.data.dataset import Normalisation
+from nas_engine.training.data.decoding.picture import Pixels
 from nas_engine.training.randomness import Randomness, Stream
 
 if TYPE_CHECKING:
@@ -139,7 +140,10 @@ class Augmenter:
 
     def _resized_crop(self, x_NCHW: torch.Tensor, smallest: float, step: int) -> torch.Tensor:
         if self._crop is None:
-            self._crop = _random_resized_crop(tuple(x_NCHW.shape[2:]), smallest, self._interpolation)
+            import kornia.augmentation as K  # noqa: N812
+
+            size, resample = tuple(x_NCHW.shape[2:]), self._interpolation.value
+            self._crop = cast("nn.Module", K.RandomResizedCrop(size, scale=(smallest, 1.0), resample=resample))
         state = np.random.SeedSequence((self._randomness.seed, int(Stream.AUGMENTATION), step, self._share.rank))
         # kornia draws from torch's global generators; they are forked, so nobody else sees it.
         devices = [x_NCHW.device] if x_NCHW.device.type == "cuda" else []
@@ -159,9 +163,3 @@ def normalise(x_NCHW: torch.Tensor, normalisation: Normalisation) -> torch.Tenso
     mean = torch.tensor(normalisation.mean, device=x_NCHW.device).view(1, -1, 1, 1)
     std = torch.tensor(normalisation.std, device=x_NCHW.device).view(1, -1, 1, 1)
     return (x_NCHW - mean) / std
-
-
-def _random_resized_crop(size: tuple[int, ...], smallest: float, interpolation: Interpolation) -> nn.Module:
-    import kornia.augmentation as K  # noqa: N812
-
-    return cast("nn.Module", K.RandomResizedCrop(size, scale=(smallest, 1.0), resample=interpolation.value))

@@ -217,7 +217,8 @@ def equalize(x_NCHW: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
     before = counts.cumsum(1) - counts
     table = torch.div(step[:, None] // 2 + before, step[:, None].clamp(min=1), rounding_mode="floor").clamp_(max=255)
     table = torch.where(step[:, None] == 0, torch.arange(256, device=counts.device), table)
-    return _looked_up(x_NCHW, table)
+    values = x_NCHW.reshape(len(table), -1).long()
+    return table.gather(1, values).to(x_NCHW.dtype).reshape(x_NCHW.shape)
 
 
 def auto_contrast(x_NCHW: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
@@ -272,9 +273,3 @@ def _histograms(x_NCHW: torch.Tensor) -> torch.Tensor:
     values = x_NCHW.reshape(num * channels, -1).long()
     counts = torch.zeros(num * channels, 256, dtype=torch.long, device=x_NCHW.device)
     return counts.scatter_add_(1, values, torch.ones_like(values))
-
-
-def _looked_up(x_NCHW: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """Values replaced by those of each channel's table, (N * C, 256)."""
-    values = x_NCHW.reshape(len(table), -1).long()
-    return table.gather(1, values).to(x_NCHW.dtype).reshape(x_NCHW.shape)

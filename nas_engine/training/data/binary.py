@@ -14,7 +14,8 @@ import numpy as np
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.images import Interpolation
-from nas_engine.training.data.dataset import ArraySplit, ImageDataset, Labels, Pixels, make_dataset
+from nas_engine.training.data.dataset import ArraySplit, ImageDataset, Labels, make_dataset
+from nas_engine.training.data.decoding.picture import Pixels
 from nas_engine.training.data.files import fit_array, read_bytes, require_folder
 from nas_engine.training.data.problems import Problems
 

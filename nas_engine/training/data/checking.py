@@ -12,9 +12,9 @@ import numpy as np
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.dataset_kinds import SourceKind, too_few_images
-from nas_engine.training.data.dataset import Indices, Labels, Pixels, carve
-from nas_engine.training.data.files import convert
-from nas_engine.training.data.folder import decoders, opened
+from nas_engine.training.data.dataset import Indices, Labels, carve
+from nas_engine.training.data.decoding.decoders import on_threads
+from nas_engine.training.data.decoding.picture import Pixels, convert, opened
 from nas_engine.training.data.folder_layout import WHOLE, read_layout
 from nas_engine.training.data.problems import MAX_LISTED, Problems
 from nas_engine.training.data.source import DatasetSource, open_dataset
@@ -246,7 +246,7 @@ def _looked_at(images: CheckedImages) -> Iterator[tuple[_Place, tuple[tuple[int,
 
     for start in range(0, len(places), IN_FLIGHT):
         chosen: Sequence[_Place] = places[start : start + IN_FLIGHT]
-        yield from zip(chosen, decoders().map(look, chosen), strict=True)
+        yield from zip(chosen, on_threads().map(look, chosen), strict=True)
 
 
 def _size_and_digest(pixels: Pixels) -> tuple[tuple[int, int], bytes]:

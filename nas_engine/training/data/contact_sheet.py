@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.text import one_line
 from nas_engine.training.data.checking import CheckedImages
-from nas_engine.training.data.files import BACKGROUND
+from nas_engine.training.data.decoding.picture import BACKGROUND
 
 MAX_ROWS = 100
 """So many classes are shown; the others are left to the counts."""

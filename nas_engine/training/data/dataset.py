@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.dataset_kinds import too_few_images
 from nas_engine.settings.images import ImageForm, Interpolation, NormalisationKind
+from nas_engine.training.data.decoding.picture import Pixels
+from nas_engine.training.data.decoding.pixel_cache import PixelCache
 from nas_engine.training.data.problems import Problems
 from nas_engine.training.randomness import Randomness, Stream
 
-Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Indices = NDArray[np.int64]
 # Images that the normalisation constants are estimated from, at most (evenly spread over the split).
@@ -63,6 +64,9 @@ class Split(Protocol):
 
     def joined(self, other: Split) -> Split:
         """These images, then those of another part of the same data set."""
+
+    def kept_in(self, cache: PixelCache | None) -> Split:
+        """The same images; those that are decoded from files are kept in a cache, batch by batch as they are loaded."""
 
     def digest(self) -> str:
         """sha256 (hex) of what the split holds."""
@@ -118,6 +122,11 @@ class ArraySplit:
         """A copy of both parts."""
         pixels = other.load(np.arange(len(other), dtype=np.int64))
         return ArraySplit(np.concatenate([self.pixels, pixels]), np.concatenate([self.labels, other.labels]))
+
+    def kept_in(self, cache: PixelCache | None) -> ArraySplit:
+        """Itself: it is decoded."""
+        del cache
+        return self
 
     def digest(self) -> str:
         """sha256 of shape, pixels and labels."""

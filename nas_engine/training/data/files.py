@@ -15,13 +15,10 @@ from PIL import Image
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.images import Interpolation
-from nas_engine.training.data.dataset import Pixels
+from nas_engine.training.data.decoding.picture import FILTERS, Pixels, convert
 
 # Several times the largest published file; more is a decompression bomb.
 MAX_BYTES = 8 * 2**30
-FILTERS = {Interpolation.BILINEAR: Image.Resampling.BILINEAR, Interpolation.BICUBIC: Image.Resampling.BICUBIC}
-BACKGROUND = (255, 255, 255)
-"""White, as a page: the colour that transparent pictures are laid on."""
 
 
 def require_folder(path: Path) -> None:
@@ -88,21 +85,6 @@ def fit_array(
         size = (image_size, image_size)
         fitted = np.stack([_to_array(_to_image(p).resize(size, FILTERS[interpolation])) for p in fitted])
     return fitted
-
-
-def convert(image: Image.Image, channels: int) -> Image.Image:
-    """A picture as grey (1) or RGB (3); where it is transparent, `BACKGROUND` shows through.
-
-    Raises:
-        ValueError: its pixels have more than 8 bits, which would be cut off at 255.
-    """
-    if image.mode[0] in "IF":
-        raise ValueError(f"its pixels are of mode {image.mode}, more than 8 bits: save it with 8 bits")
-    if image.has_transparency_data:
-        whole = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-        whole.alpha_composite(image.convert("RGBA"))
-        image = whole.convert("RGB")
-    return image.convert("L" if channels == 1 else "RGB")
 
 
 def _to_image(pixels_HWC: NDArray[np.uint8]) -> Image.Image:

@@ -1,23 +1,17 @@
-"""Images in folders, decoded: turned as their EXIF orientation says, what is transparent laid on white.
+"""Images in folders.
 
 Small sets are decoded into memory once; large ones (ImageNet) stay on disk and are decoded batch by
-batch in threads, with training crops taken from the original files.
+batch, with training crops taken from the original files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import struct
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.settings.images import Interpolation
@@ -26,74 +20,33 @@ from nas_engine.training.data.dataset import (
     ImageDataset,
     Indices,
     Labels,
-    Pixels,
     Split,
     carve,
     make_dataset,
 )
-from nas_engine.training.data.files import FILTERS, convert
+from nas_engine.training.data.decoding.decoders import Picture
+from nas_engine.training.data.decoding.picture import Decoding, Pixels, opened
+from nas_engine.training.data.decoding.pixel_cache import PixelCache, stacked
+from nas_engine.training.data.decoding.processes import decoders
 from nas_engine.training.data.folder_layout import WHOLE, read_layout
 from nas_engine.training.data.problems import MAX_LISTED, Problems
 
 IN_MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
-DECODE_THREADS = 8
-# RandomResizedCrop of Inception-style training (Szegedy et al. 2015), the values SPOS and AttentiveNAS use.
-CROP_SCALE, CROP_RATIO, CROP_TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
-
-# What Pillow's readers raise for files that are damaged, each its own.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    LookupError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # where warnings are errors
-)
-
-# Orientation of EXIF 2.32, section 4.6.4: what brings a stored picture upright.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How a file becomes pixels.
-
-    Attributes:
-        image_size: height and width of the result, pixels.
-        channels: 1 or 3.
-        centre_crop: share of the shorter side that the centre crop keeps (0.875 for ImageNet: 256 -> 224).
-        interpolation: filter; no part of the text that fingerprints are made of unless it is another than ever before.
-    """
-
-    image_size: int
-    channels: int
-    centre_crop: float = 1.0
-    interpolation: Interpolation = field(default=Interpolation.BICUBIC, repr=False)
-
-    @property
-    def text(self) -> str:
-        """All of it, as fingerprints have it."""
-        is_first = self.interpolation is Interpolation.BICUBIC
-        return repr(self) if is_first else f"{self!r}:{self.interpolation.value}"
+DECODED_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileSplit:
-    """Images on disk, decoded when they are asked for."""
+    """Images on disk, decoded when they are asked for.
+
+    Attributes:
+        cache: keeps what is loaded, for batches that are loaded again.
+    """
 
     paths: tuple[Path, ...]
     labels: Labels
     decoding: Decoding
+    cache: PixelCache | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -109,14 +62,16 @@ class FileSplit:
         return len(self.paths)
 
     def load(self, indices: Indices, crop_seeds: Indices | None = None) -> Pixels:
-        """Decode images in threads, in the order of `indices`."""
+        """Decode images, in the order of `indices`."""
         seeds: Sequence[int | None] = [None] * len(indices) if crop_seeds is None else [int(s) for s in crop_seeds]
-        paths = [self.paths[int(index)] for index in indices]
-        images = decoders().map(decode, paths, [self.decoding] * len(paths), seeds)
-        try:
-            return np.stack(list(images))
-        except DatasetError as error:
-            raise DatasetError(f"{error}; `hilnas datasets check` names every such file") from error
+        pictures = [Picture(self.paths[int(index)], seed) for index, seed in zip(indices, seeds, strict=True)]
+        if self.cache is not None:
+            return self.cache.load(pictures, self.decoding, decoders())
+        return stacked(decoders().decode(pictures, self.decoding))
+
+    def kept_in(self, cache: PixelCache | None) -> FileSplit:
+        """The same images, each batch of which is decoded once."""
+        return replace(self, cache=cache)
 
     def subset(self, indices: Indices) -> FileSplit:
         """A part of the files."""
@@ -185,57 +140,6 @@ def load_folder(
     )
 
 
-def decode(path: Path, decoding: Decoding, crop_seed: int | None = None) -> Pixels:
-    """One file as (H, W, C) uint8: the centre, or a random resized crop where a seed is given.
-
-    Raises:
-        DatasetError: naming the file.
-    """
-    size = decoding.image_size
-    with opened(path) as upright:
-        box = _centre(upright.size, decoding.centre_crop) if crop_seed is None else _random_box(upright.size, crop_seed)
-        image = convert(upright, decoding.channels)
-        whole = box == (0.0, 0.0, float(image.width), float(image.height))
-        if not whole or image.size != (size, size):
-            image = image.resize((size, size), FILTERS[decoding.interpolation], box=box)
-        array: Pixels = np.asarray(image, dtype=np.uint8)
-    return array[:, :, None] if array.ndim == 2 else array
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """A picture, turned as its EXIF orientation says.
-
-    Raises:
-        DatasetError: naming the file, also for what is found wrong while it is used.
-    """
-    try:
-        with Image.open(path) as file:
-            _check_size(file)
-            file.load()
-            yield _upright(file)
-    except UnidentifiedImageError as error:  # its own text repeats the whole path
-        raise DatasetError(f"{path} cannot be decoded (no image format that is known): remove or replace it") from error
-    except _UNREADABLE as error:
-        raise DatasetError(f"{path} cannot be decoded ({error}): remove or replace it") from error
-
-
-def _check_size(file: Image.Image) -> None:
-    """Raise what Pillow only warns of; warnings are turned into errors for a whole process alone, not for a thread."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and file.width * file.height > limit:
-        raise Image.DecompressionBombError(f"{file.width}x{file.height} pixels: more than {limit} are not decoded")
-
-
-def _upright(loaded: Image.Image) -> Image.Image:
-    """Turned as its orientation says; as it is stored where its EXIF data are damaged, which viewers overlook too."""
-    try:
-        turn = _TURNS.get(loaded.getexif().get(ExifTags.Base.Orientation, 1))
-    except _UNREADABLE:
-        return loaded
-    return loaded if turn is None else loaded.transpose(turn)
-
-
 def _decoding(
     root: Path,
     paths: Sequence[Path],
@@ -265,51 +169,12 @@ def _split(root: Path, split: FileSplit, in_memory_bytes: int, problems: Problem
     if len(split) * decoding.image_size**2 * decoding.channels > in_memory_bytes:
         return split
 
-    def pixels_of(path: Path) -> Pixels | DatasetError:
-        try:
-            return decode(path, decoding)
-        except DatasetError as error:
-            return error
-
     pixels = np.zeros((len(split), *split.image_shape), dtype=np.uint8)
-    for place, found in enumerate(decoders().map(pixels_of, split.paths)):
-        if isinstance(found, DatasetError):
-            problems.add(str(found).removeprefix(f"{root}/"))
-        else:
-            pixels[place] = found
+    for start in range(0, len(split), DECODED_AT_ONCE):
+        pictures = [Picture(path) for path in split.paths[start : start + DECODED_AT_ONCE]]
+        for place, found in enumerate(decoders().decode(pictures, decoding), start):
+            if found.pixels is None:
+                problems.add(found.error.removeprefix(f"{root}/"))
+            else:
+                pixels[place] = found.pixels
     return ArraySplit(pixels, split.labels)
-
-
-def _centre(size: tuple[int, int], share: float) -> tuple[float, float, float, float]:
-    width, height = size
-    side = min(width, height) * share
-    left, top = (width - side) / 2, (height - side) / 2
-    return left, top, left + side, top + side
-
-
-def _random_box(size: tuple[int, int], seed: int) -> tuple[float, float, float, float]:
-    """Area and aspect ratio uniform (the ratio in its logarithm), as torchvision's RandomResizedCrop."""
-    width, height = size
-    rng = np.random.default_rng(seed)
-    for _ in range(CROP_TRIES):
-        area = width * height * rng.uniform(*CROP_SCALE)
-        ratio = math.exp(rng.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-            return left, top, left + w, top + h
-    return _whole_within_ratio(width, height)
-
-
-def _whole_within_ratio(width: int, height: int) -> tuple[float, float, float, float]:
-    """The middle of a picture, as much as the limits of the ratio leave: what torchvision takes after ten misses."""
-    w = min(width, round(height * CROP_RATIO[1]))
-    h = min(height, round(width / CROP_RATIO[0]))
-    left, top = (width - w) // 2, (height - h) // 2
-    return left, top, left + w, top + h
-
-
-@cache
-def decoders() -> ThreadPoolExecutor:
-    """One pool per process; Pillow releases the interpreter lock while it decodes."""
-    return ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -149,11 +150,15 @@ def brought_dataset(
     Raises:
         PluginError: it raises, hangs, or gives what are no images.
     """
-    guard = Guard(found, LOADING_TIMEOUT_S)
+    guard = _guard(found)
     arrays = guard.call("reading its images", lambda: read(settings, wanted))
     if not isinstance(arrays, ImageArrays):
         raise guard.fault(f"it gave a {type(arrays).__name__}: it must be ImageArrays")
     try:
+        for part, x, y in (("train", arrays.x_train, arrays.y_train), ("test", arrays.x_test, arrays.y_test)):
+            _check_arrays(part, x, y)
+        if not all(isinstance(name, str) for name in arrays.classes):
+            raise DatasetError(f"classes is {arrays.classes!r}: they must be the names of the classes, texts")
         train, test = (
             ArraySplit(
                 fit_array(
@@ -175,3 +180,17 @@ def brought_dataset(
         raise
     except Exception as error:  # arrays of any kind may have come
         raise guard.fault(f"its images cannot be used: {' '.join(str(error).split())}") from error
+
+
+@cache
+def _guard(found: Brought[DatasetDeclaration]) -> Guard:
+    """One a declaration: what never returned is not waited for again in this process."""
+    return Guard(found, LOADING_TIMEOUT_S)
+
+
+def _check_arrays(part: str, x: Any, y: Any) -> None:
+    for name, given in ((f"x_{part}", x), (f"y_{part}", y)):
+        if not isinstance(given, np.ndarray):
+            raise DatasetError(f"{name} is a {type(given).__name__}: it must be a numpy array")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise DatasetError(f"y_{part} is {y.dtype}: labels are integers, class indices from 0")

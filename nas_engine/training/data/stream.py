@@ -14,7 +14,8 @@ import torch
 
 from nas_engine.domain.errors import TrainingError
 from nas_engine.training.data.augmentation import ALONE, Augmentation, Augmenter, Share, normalise, to_float
-from nas_engine.training.data.dataset import ImageDataset, Indices, Normalisation, Pixels, Split, require_batch
+from nas_engine.training.data.dataset import ImageDataset, Indices, Normalisation, Split, require_batch
+from nas_engine.training.data.decoding.picture import Pixels
 from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.strategy import ImageBatch
 
@@ -147,17 +148,32 @@ class PlainBatches:
 
     def __iter__(self) -> Iterator[ImageBatch]:
         if self._split.crops_on_load:
-            return self._batches()
+            return self._read_ahead()
         if self._kept is None:
             self._kept = list(self._batches())
         return iter(self._kept)
 
     def _batches(self) -> Iterator[ImageBatch]:
-        for start in range(0, len(self._indices), self._batch_size):
-            indices = self._indices[start : start + self._batch_size]
-            x_NCHW = normalise(to_float(self._split.load(indices), self._device), self._normalisation)
-            labels_N = torch.from_numpy(self._split.labels[indices]).to(self._device)
-            yield ImageBatch(_fast(x_NCHW), labels_N)
+        return (self._prepared(indices, self._split.load(indices)) for indices in self._parts())
+
+    def _read_ahead(self) -> Iterator[ImageBatch]:
+        """The batches; while one is worked on the next one is read."""
+        parts = self._parts()
+        with ThreadPoolExecutor(1, thread_name_prefix="held-out") as ahead:
+            coming = ahead.submit(self._split.load, parts[0])
+            for number, indices in enumerate(parts):
+                pixels = coming.result()
+                if number + 1 < len(parts):
+                    coming = ahead.submit(self._split.load, parts[number + 1])
+                yield self._prepared(indices, pixels)
+
+    def _parts(self) -> list[Indices]:
+        return [self._indices[s : s + self._batch_size] for s in range(0, len(self._indices), self._batch_size)]
+
+    def _prepared(self, indices: Indices, pixels: Pixels) -> ImageBatch:
+        x_NCHW = normalise(to_float(pixels, self._device), self._normalisation)
+        labels_N = torch.from_numpy(self._split.labels[indices]).to(self._device)
+        return ImageBatch(_fast(x_NCHW), labels_N)
 
 
 class CalibrationBatches:

@@ -116,7 +116,8 @@ def _edges(space: SearchSpace, macs: Callable[[Genotype], int], bins: MacsBinned
         return bins.edges
     if bins.minimum_macs is not None and bins.maximum_macs is not None:
         return tuple(np.linspace(bins.minimum_macs, bins.maximum_macs, bins.num_bins + 1).tolist())
-    if bins.num_bins == len(PUBLISHED_EDGES) - 1 and _is_published_space(space):
+    # SPOS's space, for any number of classes: 100 instead of 1,000 are 0.9 million MACs less.
+    if bins.num_bins == len(PUBLISHED_EDGES) - 1 and space.space_id == "spos" and space.named:
         return PUBLISHED_EDGES
     rng = np.random.default_rng(0)
     drawn = [macs(space.canonical(sample_genotype(space.genes, rng))) for _ in range(QUANTILE_SAMPLES)]
@@ -126,11 +127,6 @@ def _edges(space: SearchSpace, macs: Callable[[Genotype], int], bins: MacsBinned
         raise TrainingError(f"all architectures of {space.space_id!r} have {distinct[0]:.0f} MACs: sample uniformly")
     # Open at both ends, so that architectures beyond the sampled range can be drawn too.
     return (0.0, *distinct[1:-1], math.inf)
-
-
-def _is_published_space(space: SearchSpace) -> bool:
-    """Whether this is SPOS's space, for any number of classes: 100 instead of 1,000 are 0.9 million MACs less."""
-    return space.space_id == "spos" and bool(space.named)
 
 
 def extreme_genotypes(space: SearchSpace) -> tuple[Genotype, Genotype]:

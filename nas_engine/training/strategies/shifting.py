@@ -29,7 +29,6 @@ from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph, Linear, weight_refs
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
-from nas_engine.settings.strategies import SandwichSettings
 from nas_engine.settings.training import AugmentationName, OptimizerSettings, Precision, Schedule, TrainingSpec
 from nas_engine.supernet.execute import BATCH, Norm, Running, forward
 from nas_engine.supernet.resolution import fit_resolution
@@ -82,9 +81,7 @@ class SupernetShifter:
         self._optimizer = make_optimizer(self.weights, self._update_rule)
         self._arithmetic = Arithmetic(settings.precision, device)
         # In the sandwich rule the largest subnet alone has dropout.
-        self._dropout = (
-            settings.dropout and trained_as is not None and not isinstance(trained_as.strategy, SandwichSettings)
-        )
+        self._dropout = settings.dropout and trained_as is not None and not trained_as.strategy.TRAINS_LARGEST
         trained_with = AugmentationName.NONE if trained_as is None else trained_as.augmentation
         self._fingerprint = dataset.fingerprint
         self._stream = TrainingStream(

@@ -49,7 +49,9 @@ def write_report(nas: Hilnas, run: Run, folder: Path, console: Console) -> None:
     answer = nas.searches.answer(run.search_id)
     candidates = measured_candidates(nas, run.search_id)
     by_id = {one.id: one for one in candidates}
-    front = sorted((m for m in answer.members if m.candidate_id in by_id), key=lambda m: _latency_us(by_id, m))
+    front = sorted(
+        (m for m in answer.members if m.candidate_id in by_id), key=lambda m: intervals(by_id[m.candidate_id])[1].value
+    )
     (folder / "front").mkdir(exist_ok=True)
     for place, member in enumerate(front, start=1):
         candidate = by_id[member.candidate_id]
@@ -97,10 +99,6 @@ def write_report(nas: Hilnas, run: Run, folder: Path, console: Console) -> None:
         f"{seconds:.0f} s in all: training {run.train_s:.0f} s, search {run.search_s:.0f} s. "
         f"Written: {folder}/report.json, {folder}/front.svg, {folder}/front/"
     )
-
-
-def _latency_us(by_id: dict[str, CandidateResource], member: AnswerMemberResource) -> float:
-    return intervals(by_id[member.candidate_id])[1].value
 
 
 def _number(value: JsonValue) -> float:

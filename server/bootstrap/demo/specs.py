@@ -30,6 +30,8 @@ def search_spec(supernet_id: str, num_candidates: int | None = None) -> Document
     It begins with the smallest and the largest network, the ends of what the sandwich rule trained. The front is
     measured once more at the end, and this host's noise is accepted and shown.
     """
+    genes = create_space(SPACE.id, SPACE.parameters).genes
+    ends: list[JsonValue] = [[0 for _ in genes], [gene.num_choices - 1 for gene in genes]]
     return {
         "name": "demo search",
         "space": SPACE.model_dump(mode="json"),
@@ -39,7 +41,7 @@ def search_spec(supernet_id: str, num_candidates: int | None = None) -> Document
         "device": {"device_type": DEVICE_TYPE},
         "measurement": {"profile": "quick", "validity_policy": "accept_flagged", "confirm": "front"},
         "evaluation": {"num_calibration_batches": 5, "batch_size": 200},
-        "warm_start": {"architectures": _ends()},
+        "warm_start": {"architectures": ends},
         "seed": 1,
     }
 
@@ -58,8 +60,3 @@ def picks_spec(supernet_id: str, genotypes: Sequence[Sequence[int]]) -> Document
         "warm_start": {"architectures": [list(genotype) for genotype in genotypes]},
     }
     return search_spec(supernet_id, len(genotypes)) | changes
-
-
-def _ends() -> list[JsonValue]:
-    genes = create_space(SPACE.id, SPACE.parameters).genes
-    return [[0 for _ in genes], [gene.num_choices - 1 for gene in genes]]

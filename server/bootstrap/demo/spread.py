@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.uncertainty import Interval
@@ -29,7 +29,9 @@ class Spread:
 
 def spread_of(answer: AnswerResource) -> Spread | None:
     """Judge the front of an answer without bounds; None where it has no latencies."""
-    latencies = sorted(_latencies(answer.members).items(), key=lambda item: item[1].value)
+    found = {member.candidate_id: value_of(member, "latency_us") for member in answer.members}
+    known = {id: interval for id, interval in found.items() if interval is not None}
+    latencies = sorted(known.items(), key=lambda item: item[1].value)
     if not latencies:
         return None
     return Spread(
@@ -55,11 +57,6 @@ def apart(ordered: Sequence[Interval]) -> int:
 def value_of(member: AnswerMemberResource, metric: str) -> Interval | None:
     """A value of a member with its interval; None where it is not known."""
     return next((_interval(one.interval) for one in member.values if one.metric == metric), None)
-
-
-def _latencies(members: Sequence[AnswerMemberResource]) -> Mapping[str, Interval]:
-    found = {member.candidate_id: value_of(member, "latency_us") for member in members}
-    return {id: interval for id, interval in found.items() if interval is not None}
 
 
 def _test_gain(answer: AnswerResource, fastest: str) -> Interval | None:

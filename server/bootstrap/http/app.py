@@ -11,17 +11,15 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from nas_engine.domain.measurement import LatencyStats
-from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.access import routes as tokens
 from server.access.permissions import check_policy
 from server.artifacts import routes as artifacts
 from server.bootstrap.http import event_routes as events
 from server.bootstrap.http import system_routes as system
-from server.candidates.spec import SearchSpec
 from server.classifying import routes as classifications
 from server.classifying.classification import Loss
 from server.core.http.event_stream import EventHub
-from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard
+from server.core.http.guards import BodyLimitGuard, BodyLimits, HostAndOriginGuard, NamesInPaths
 from server.core.http.metrics import Metrics
 from server.core.http.openapi import add_routes, install_openapi
 from server.core.http.patience import BodyPatienceGuard
@@ -30,12 +28,13 @@ from server.core.http.provide import ApiSettings, Provided, install_provided
 from server.core.http.request_context import RequestContextMiddleware
 from server.fleet import routes as devices
 from server.jobs import routes as jobs
+from server.jobs.spent.spent import KindTime
 from server.jobs.workers import routes as workers
 from server.latency_tables import routes as latency_tables
-from server.latency_tables.spec import CostReportSpec, LatencyTableSpec
+from server.latency_tables.batch import EstimateAgreement
+from server.latency_tables.imported import routes as cost_tables
 from server.measuring import routes as measurements
 from server.measuring.canaries import routes as canaries
-from server.measuring.queries import ModelMeasurementSpec
 from server.plugins import routes as plugins
 from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
@@ -46,14 +45,10 @@ from server.searches.history import routes as search_histories
 from server.shipping import routes as shipping
 from server.spaces import routes as spaces
 from server.studies import routes as ranking_studies
-from server.studies.spec import RankingStudySpec
 from server.studies.study import Correlation, RankingResult
 from server.training import model_routes as models
 from server.training import routes as supernets
 from server.training.networks import routes as networks
-from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec
-from server.training.networks.schemas import NetworkRegistrationBody
-from server.training.schemas import RegistrationBody
 
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
@@ -65,6 +60,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     measurements.router,
     classifications.router,
     latency_tables.router,
+    cost_tables.router,
     devices.router,
     canaries.router,
     supernets.router,
@@ -81,19 +77,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     system.router,
 )
-_SPECS = (
-    SearchSpec,
-    TrainingSpec,
-    NetworkSpec,
-    ModelMeasurementSpec,
-    LatencyTableSpec,
-    CostReportSpec,
-    RegistrationBody,
-    NetworkRegistrationBody,
-    CandidateRetrainingSpec,
-    RankingStudySpec,
-)
-_VALUES = (LatencyStats, Loss, Correlation, RankingResult)
+_VALUES = (LatencyStats, Loss, KindTime, EstimateAgreement, Correlation, RankingResult)
 HTTP_THREADS = 100
 """Requests that run at a time; more than may wait for the one writer (`MAX_WAITING_WRITERS`): readers find room."""
 _ARTIFACT_PREFIX = "/api/v1/artifacts/"
@@ -114,9 +98,10 @@ def create_app(provided: Provided) -> FastAPI:
     add_routes(app, _ROUTERS)
     check_policy(route.name for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute))
     install_problem_handlers(app)
-    install_openapi(app, _SPECS, _VALUES)
+    install_openapi(app, _VALUES)
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})
     # The last one added is the outermost.
+    app.add_middleware(NamesInPaths)
     app.add_middleware(BodyLimitGuard, limits=limits)
     app.add_middleware(BodyPatienceGuard, patience=settings.patience)
     app.add_middleware(

@@ -87,15 +87,16 @@ class _Asked:
         if over and not self.events.after(after_id, wanted, 1):
             return Response(status_code=204)
         self.hub.check_slot(self.caller.id)
-        subject = Subject(read=lambda after, limit: self._read(wanted, after, limit), ended=ended)
+
+        def read(after: int, limit: int) -> list[_Streamed]:
+            return [
+                _Streamed(event.id, event.type.value, _resource(event).model_dump(mode="json"))
+                for event in self.events.after(after, wanted, limit)
+            ]
+
+        subject = Subject(read=read, ended=ended)
         stream = stream_events(self.hub, subject, after_id, self.caller.id, self.caller.credential)
         return StreamingResponse(stream, media_type=EVENT_STREAM, headers=EVENT_STREAM_HEADERS)
-
-    def _read(self, wanted: EventQuery, after_id: int, limit: int) -> list[_Streamed]:
-        return [
-            _Streamed(event.id, event.type.value, _resource(event).model_dump(mode="json"))
-            for event in self.events.after(after_id, wanted, limit)
-        ]
 
 
 def _resource(event: Event) -> EventResource:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -18,10 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.core.http.problem_types import CONTENT_TOO_LARGE, FOREIGN_ORIGIN, MALFORMED_REQUEST, UNKNOWN_HOST
 from server.core.http.problems import PROBLEM_MEDIA_TYPE, Problem, problem_document
+from server.core.http.provide import SLASH_OF_A_NAME
 from server.core.http.request_context import request_id_of
 
 # A name or an address, and a port: no user names, no paths, no spaces (RFC 9110, 7.2).
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -41,6 +43,24 @@ class BodyLimits:
     def limit_bytes(self, path: str) -> int:
         """The limit of one path."""
         return next((limit for prefix, limit in self.by_prefix.items() if path.startswith(prefix)), self.default_bytes)
+
+
+class NamesInPaths:
+    """Keeps the slash of a name, which was sent percent-encoded, from parting the path: it is put back where the name
+    is read (`{id}` in `server.core.http.provide`).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on, with something else in the place of such slashes."""
+        raw = scope.get("raw_path") if scope["type"] == "http" else None
+        if isinstance(raw, bytes) and _ENCODED_SLASH.search(raw):
+            parts = (unquote_to_bytes(part) for part in _ENCODED_SLASH.split(raw.partition(b"?")[0]))
+            path = SLASH_OF_A_NAME.join(part.decode("utf-8", "replace") for part in parts)
+            scope = {**scope, "path": path}
+        await self._app(scope, receive, send)
 
 
 class HostAndOriginGuard:

@@ -42,6 +42,8 @@ with `page_size` and `page_token`. Every POST takes an `Idempotency-Key`. Times 
 microseconds, sizes bytes. Measured, simulated and estimated latencies are never mixed unlabelled.
 """
 _SLUGS = "x-problems"  # marks a response until the document is finished
+_BODIES: dict[str, type[BaseModel]] = {}
+"""Models that `json_body` was given, by name: the description has their schemas."""
 _UNKNOWN_MEMBERS = ConfigDict(extra="allow")
 
 
@@ -101,6 +103,7 @@ def problems(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
 
 def json_body(*models: type[BaseModel]) -> dict[str, Any]:
     """`openapi_extra` for a JSON body that the route reads by itself: a document of one of these models."""
+    _BODIES.update((model.__name__, model) for model in models)
     references = [{"$ref": REF.format(model=model.__name__)} for model in models]
     schema = references[0] if len(references) == 1 else {"anyOf": references}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -128,23 +131,22 @@ def add_routes(app: FastAPI, routers: Iterable[APIRouter]) -> None:
         app.router.routes.extend(router.routes)
 
 
-def install_openapi(app: FastAPI, models: tuple[type[BaseModel], ...], values: tuple[type[object], ...] = ()) -> None:
+def install_openapi(app: FastAPI, values: tuple[type[object], ...] = ()) -> None:
     """Make `app` describe itself.
 
     Args:
-        models: bodies that routes read by themselves.
         values: values that are documents as they are; the description calls them `...Resource`, as it calls the others.
     """
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, models, values)
+            app.openapi_schema = _document(app, values)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _document(app: FastAPI, models: tuple[type[BaseModel], ...], values: tuple[type[object], ...]) -> dict[str, Any]:
+def _document(app: FastAPI, values: tuple[type[object], ...]) -> dict[str, Any]:
     document = get_openapi(
         title="hilnas",
         version=app.version,
@@ -162,7 +164,7 @@ def _document(app: FastAPI, models: tuple[type[BaseModel], ...], values: tuple[t
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    described: tuple[type[BaseModel], ...] = (ProblemDocument, *models)
+    described: tuple[type[BaseModel], ...] = (ProblemDocument, *(_BODIES[name] for name in sorted(_BODIES)))
     wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in described]
     _, extra = models_json_schema(wanted, ref_template=REF)
     schemas.update(extra["$defs"])

@@ -23,7 +23,7 @@ from nas_engine.domain.json_value import JsonValue, canonical_json
 from server.core.errors import InvalidValueError
 from server.core.http.problem_types import INVALID_PAGE_TOKEN
 from server.core.http.problems import FieldError, Problem
-from server.core.http.provide import provided_of
+from server.core.http.provide import path_as_sent, provided_of
 from server.core.http.resources import Listing, ListQuery, Resource
 from server.core.paging import Page, PageRequest, Position
 
@@ -103,7 +103,7 @@ class Paging:
             # RFC 8288: this request's query with the token put in.
             pairs = [(name, value) for name, value in self._request.query_params.multi_items() if name != "page_token"]
             query = urlencode([*pairs, ("page_token", token)])
-            self._response.headers["Link"] = f'<{self._request.url.path}?{query}>; rel="next"'
+            self._response.headers["Link"] = f'<{path_as_sent(self._request)}?{query}>; rel="next"'
         return Listing(items=list(items), next_page_token=token, total=total)
 
     def answer(self, page: Page[V], items: Sequence[R], total: int | None = None) -> Response:

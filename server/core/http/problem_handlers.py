@@ -26,6 +26,7 @@ from server.core.http.problems import (
     ProblemType,
     problem_document,
 )
+from server.core.http.provide import SLASH_OF_A_NAME
 from server.core.http.request_context import request_id_of
 from server.core.validation_words import words
 
@@ -73,29 +74,23 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = types.for_status(error.status_code)
     detail, headers = str(error.detail), dict(error.headers or {})
+    path = request.url.path.replace(SLASH_OF_A_NAME, "%2F")
     if kind is types.NOT_FOUND:
-        detail = f"no resource at {request.url.path}"
+        detail = f"no resource at {path}"
     elif kind is types.METHOD_NOT_ALLOWED:
-        detail = f"{request.method} is not a method of {request.url.path}"
-        headers["Allow"] = ", ".join(_methods_of(request))
+        detail = f"{request.method} is not a method of {path}"
+        # Of every route of the path: the framework names the methods of the first one alone.
+        fitting = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        methods = {method for route in fitting for method in getattr(route, "methods", None) or ()}
+        headers["Allow"] = ", ".join(sorted(methods))
     return problem_response(request, Problem(kind, detail, headers=headers))
-
-
-def _methods_of(request: Request) -> list[str]:
-    """Every method of the path: the framework names those of the first route alone."""
-    fitting = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
-    return sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return problem_response(request, validation_problem(error.errors(), _body_of(request)))
-
-
-def _body_of(request: Request) -> Any:
-    """Type of the body that the route takes; None where it takes none."""
     field = getattr(request.scope.get("route"), "body_field", None)
-    return None if field is None else field.field_info.annotation
+    body = None if field is None else field.field_info.annotation
+    return problem_response(request, validation_problem(error.errors(), body))
 
 
 def validation_problem(raw_errors: Sequence[Mapping[str, Any]], body: Any = None) -> Problem:

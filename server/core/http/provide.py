@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast
+from urllib.parse import quote
 
 from fastapi import Depends, FastAPI
 from starlette.convertors import Convertor, register_url_convertor
@@ -18,23 +19,31 @@ from server.core.database.transaction import UnitOfWork
 from server.core.http.patience import Patience
 
 T = TypeVar("T")
+SLASH_OF_A_NAME = "\ufdd0"  # what `NamesInPaths` puts in its place: no character, Unicode keeps it for such uses
 
 
 class _IdConvertor(Convertor[str]):
-    """``{search_id:id}`` in a route: a path with anything else in that place matches no route and is a 404; the colon
-    of custom verbs (``/searches/{id}:pause``) never becomes part of an id.
+    """``{search_id:id}`` in a route: an id, or the name or number that stands for it. A path with anything else in that
+    place matches no route and is a 404; the colon of custom verbs (``/searches/{id}:pause``) never becomes part of it,
+    and dots alone climb no path.
     """
 
-    regex = "[A-Za-z0-9][A-Za-z0-9_. -]{0,99}"
+    regex = r"(?!\.{1,2}(?:[/:]|$))[^/:\x00-\x1f\x7f]{1,200}"
 
     def convert(self, value: str) -> str:
-        return value
+        return value.replace(SLASH_OF_A_NAME, "/")
 
     def to_string(self, value: str) -> str:
         return value
 
 
 register_url_convertor("id", _IdConvertor())
+
+
+def path_as_sent(request: Request) -> str:
+    """A request's path, still percent-encoded: what a header or another address may hold."""
+    raw = request.scope.get("raw_path")
+    return raw.partition(b"?")[0].decode("latin-1") if isinstance(raw, bytes) else quote(request.url.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import grpc
 
@@ -60,8 +60,9 @@ def answering(context: grpc.ServicerContext) -> Iterator[None]:
     except grpc.RpcError:
         raise
     except Exception as error:
-        if _ended(context, error):
-            raise
+        code = getattr(context, "code", None)
+        if type(error) is Exception and callable(code) and code() is not None:
+            raise  # the bare exception with which gRPC ends a call that was aborted inside
         _log.exception("call failed")
         refuse(context, grpc.StatusCode.INTERNAL, "internal error: see the server's log")
 
@@ -70,9 +71,3 @@ def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -
     """End the call with a status."""
     context.abort(code, message)
     raise AssertionError("abort raises")
-
-
-def _ended(context: Any, error: Exception) -> bool:
-    """Whether this is the bare exception with which gRPC ends a call that was aborted inside."""
-    code = getattr(context, "code", None)
-    return type(error) is Exception and callable(code) and code() is not None

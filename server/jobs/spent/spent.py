@@ -5,23 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from nas_engine.domain.json_value import AS_DOCUMENT
 from server.jobs.states import JobKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindTime:
-    """What the jobs of one kind took. Jobs run side by side: sums may exceed the time that passed.
+    """What the jobs of one kind took. Jobs run side by side: their sums may exceed the time that passed."""
 
-    Attributes:
-        num_jobs: jobs so far, whatever their outcome.
-        busy_s: seconds in which a worker or a device held one, summed over all leases, those that failed included.
-        queued_s: seconds in which one was ready or held back and nobody held it, summed over all jobs.
-    """
+    __pydantic_config__ = AS_DOCUMENT
 
     kind: JobKind
+    """Kind of the jobs: `train`, `evaluate`, `measure` and the others that jobs have."""
+
     num_jobs: int
+    """Number of jobs so far, whatever their outcome."""
+
     busy_s: float
+    """Seconds in which a worker or a device held one, summed over the jobs."""
+
     queued_s: float
+    """Seconds in which nobody held one, summed over the jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

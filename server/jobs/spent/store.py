@@ -43,18 +43,14 @@ class TimeStore(Store):
             .group_by(jobs.c.kind)
         )
         busy_us = {kind: float(total) for kind, total in self._connection.execute(of_leases)}
-        found = [
-            _kind_time(kind, int(num), float(lasted_us), busy_us.get(kind, 0.0))
-            for kind, num, lasted_us in self._connection.execute(of_jobs)
-        ]
+        found: list[KindTime] = []
+        for kind, num, lasted_us in self._connection.execute(of_jobs):
+            busy = busy_us.get(kind, 0.0)
+            # A lease may outlive its job by a moment (the job is cancelled first): what is left is nothing at least.
+            busy_s, queued_s = max(busy, 0.0) / _US_PER_S, max(float(lasted_us) - busy, 0.0) / _US_PER_S
+            found.append(KindTime(kind=kind, num_jobs=int(num), busy_s=busy_s, queued_s=queued_s))
         order = list(JobKind)
         return tuple(sorted(found, key=lambda one: order.index(one.kind)))
-
-
-def _kind_time(kind: JobKind, num_jobs: int, lasted_us: float, busy_us: float) -> KindTime:
-    # A lease may outlive its job by a moment (the job is cancelled first): what is left is not less than nothing.
-    busy_s, queued_s = max(busy_us, 0.0) / _US_PER_S, max(lasted_us - busy_us, 0.0) / _US_PER_S
-    return KindTime(kind=kind, num_jobs=num_jobs, busy_s=busy_s, queued_s=queued_s)
 
 
 def _number(instant: sa.ColumnElement[datetime]) -> sa.ColumnElement[int]:

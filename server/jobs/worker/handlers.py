@@ -18,7 +18,7 @@ from nas_engine.domain.errors import (
     InvalidSpaceError,
 )
 from nas_engine.domain.job_protocol import FailureType
-from nas_engine.domain.plugins.doors import PluginError
+from nas_engine.domain.plugins.doors import PluginError, VersionsDifferError
 from nas_engine.settings.declared import SettingsError
 from server.core.errors import NotFoundError, ServiceError
 from server.jobs.failures import Failure
@@ -49,4 +49,4 @@ def failure_of(error: Exception) -> Failure:
             kind = FailureType.WORKER_ERROR
     expected = isinstance(error, EngineError | ServiceError)
     message = str(error) if expected else f"{type(error).__name__}: {error}"
-    return Failure(kind, message)
+    return Failure(kind, message, blames_brought=isinstance(error, VersionsDifferError))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -26,6 +27,7 @@ from server.jobs.workers.registered import RegisteredWorker
 _log = structlog.get_logger("hilnas.worker")
 CLAIM_WAIT_S = 10.0
 TROUBLE_PAUSE_S = 2.0
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Worker:
@@ -112,6 +114,10 @@ class Worker:
                 self._dispatch.give_back(lease, str(error))
                 raise
             except Exception as error:  # the loop's edge: whatever it is, the job is reported
+                if (disk := _of_disk(error)) is not None:  # its folder's, as the store's above
+                    full = StorageFullError(f"the worker's disk is full or read-only: {disk}")
+                    self._dispatch.give_back(lease, str(full))
+                    raise full from error
                 log.warning("job failed", error=str(error), exc_info=True)
                 self._dispatch.fail(lease, failure_of(error))
                 return
@@ -119,3 +125,13 @@ class Worker:
                 # The handler returned without ending it; where the lease is lost, it was done or is somebody else's.
                 with suppress(LeaseLostError):
                     self._dispatch.give_back(lease, "the worker stopped before the job was done")
+
+
+def _of_disk(error: BaseException) -> OSError | None:
+    """What an error comes from, if that is a disk without room, or one that the kernel lets nobody write any more."""
+    at: BaseException | None = error
+    while at is not None:  # ends: a cause is older than what it caused
+        if isinstance(at, OSError) and at.errno in _UNWRITABLE:
+            return at
+        at = at.__cause__
+    return None

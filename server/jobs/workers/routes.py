@@ -15,7 +15,6 @@ from server.core.http.problem_types import INVALID_PAGE_TOKEN
 from server.core.http.provide import UowDep
 from server.core.http.resources import Listing, ListQuery
 from server.jobs.job import Job
-from server.jobs.workers.registered import RegisteredWorker
 from server.jobs.workers.schemas import WorkerJobResource, WorkerResource
 from server.jobs.workers.store import WorkerStore
 
@@ -32,11 +31,10 @@ def list_workers(
         now, held = tx.now(), defaultdict[str, list[Job]](list)
         for job in WorkerStore(tx).jobs_of_workers():
             held[job.lease_owner or ""].append(job)
-        return [_resource(one, held[one.id], one.lives(now)) for one in WorkerStore(tx).all_workers()]
+        return [
+            WorkerResource.of(one, is_alive=one.lives(now), jobs=[WorkerJobResource.of(job) for job in held[one.id]])
+            for one in WorkerStore(tx).all_workers()
+        ]
 
     page = page_in_memory(uow.read(look), lambda worker: worker.id, paging.wanted(query))
     return paging.listing(page, page.items)
-
-
-def _resource(worker: RegisteredWorker, held: list[Job], is_alive: bool) -> WorkerResource:
-    return WorkerResource.of(worker, is_alive=is_alive, jobs=[WorkerJobResource.of(job) for job in held])

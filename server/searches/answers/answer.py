@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measuring.paired import CorrectAnswers, PairedDifference
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1, TOP1
+from nas_engine.domain.metrics import ACCURACIES, LATENCY_US, TEST_TOP1
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.uncertainty import Interval
 from server.candidates.candidate import Candidate
@@ -111,7 +111,7 @@ class Answers:
             )
             considered = (*front.points, *front.dominated)
             ids = [one.id for one in considered]
-            answers = EvaluationStore(tx).current_answers(ids, (TOP1, TEST_TOP1))
+            answers = EvaluationStore(tx).current_answers(ids, ACCURACIES)
             return answered(front, tuple(bounds), measured_intervals(tx, considered), answers)
 
         return self._uow.read(look)
@@ -140,7 +140,10 @@ def answered(
     front: Front, bounds: tuple[Constraint, ...], latencies: Mapping[str, Interval], answers: AnswersByCandidate
 ) -> Answer:
     """Choose within the bounds, and compare what is chosen with the rest of the front."""
-    judged = _judged(front.objectives, bounds)
+    # Made best within the bounds is an objective without a bound, one to be maximised rather than another.
+    bounded = {bound.metric for bound in bounds}
+    unbounded = [one for one in front.objectives if one.metric not in bounded] or list(front.objectives)
+    judged = next((one for one in unbounded if one.goal is Goal.MAXIMIZE), unbounded[0])
     constraints = front.search.spec.domain_constraints()
 
     def member(candidate: Candidate) -> Member:
@@ -149,9 +152,8 @@ def answered(
     members = tuple(member(one) for one in front.points)
     feasible = [one for one in front.dominated if all(_keeps(one, bound) for bound in constraints)]
     others = [member(one) for one in feasible]
-    unknown = tuple(
-        bound.metric for bound in bounds if not any(bound.metric in one.intervals for one in (*members, *others))
-    )
+    considered = (*front.points, *front.dominated)
+    unknown = tuple(bound.metric for bound in bounds if not any(bound.metric in one.current for one in considered))
 
     def goodness(one: Member) -> tuple[float, int]:
         return judged.minimized(one.candidate.values[judged.metric]), one.candidate.seq
@@ -171,7 +173,10 @@ def answered(
         rest = [one for id, one in known.items() if id != ship.candidate.id]
         compared = tuple(_beaten(front.objectives, bounds, ship, one, answers) for one in rest)
         tied = tuple(
-            one.member for one in compared if one.member.meets and _verdict_on(one, judged.metric) is Verdict.UNDECIDED
+            one.member
+            for one in compared
+            if one.member.meets
+            and any(d.metric == judged.metric and d.verdict is Verdict.UNDECIDED for d in one.differences)
         )
     return Answer(
         front=front,
@@ -190,13 +195,6 @@ def intervals_of(candidate: Candidate, latency: Interval | None) -> Mapping[Metr
     """Every value of a candidate with its interval."""
     found = {metric: Interval.of_error(one.value, one.uncertainty) for metric, one in candidate.current.items()}
     return found if latency is None else {**found, LATENCY_US: latency}
-
-
-def _judged(objectives: Sequence[Objective], bounds: Sequence[Constraint]) -> Objective:
-    """What is made best within the bounds: an objective without a bound, one to be maximised rather than another."""
-    bounded = {bound.metric for bound in bounds}
-    free = [one for one in objectives if one.metric not in bounded] or list(objectives)
-    return next((one for one in free if one.goal is Goal.MAXIMIZE), free[0])
 
 
 def _member(candidate: Candidate, bounds: Sequence[Constraint], latency: Interval | None) -> Member:
@@ -258,7 +256,3 @@ def paired_difference(
     if first is None or second is None or not first.is_paired_with(second):
         return None
     return first.minus(second)
-
-
-def _verdict_on(beaten: Beaten, metric: Metric) -> Verdict | None:
-    return next((one.verdict for one in beaten.differences if one.metric == metric), None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nas_engine.domain.metrics import column_for
 from server.core.http.resources import interval_resource
-from server.searches.answers.answer import Answer, Beaten, Difference, Member
+from server.searches.answers.answer import Answer, Difference, Member
 from server.searches.answers.schemas import (
     AnswerFileResource,
     AnswerMemberResource,
@@ -31,7 +32,14 @@ def answer_resource(answer: Answer, latency_kind: str | None) -> AnswerResource:
         tied=[one.short_id for one in answer.tied],
         nearest=None if nearest is None else _member(nearest),
         members=[_member(one) for one in answer.members],
-        compared=[_compared(one) for one in answer.compared],
+        compared=[
+            ComparedResource(
+                short_id=one.member.short_id,
+                candidate_id=one.member.candidate.id,
+                differences=[_difference(difference) for difference in one.differences],
+            )
+            for one in answer.compared
+        ],
         latency_kind=latency_kind,
         device_class=None if front.hardware is None else front.hardware.key.identity.device_class,
         next_steps=[NextStepResource.of(one) for one in next_steps(answer)],
@@ -46,18 +54,15 @@ def _member(member: Member) -> AnswerMemberResource:
         if sha256 is not None
     ]
     values = [
-        AnswerValueResource(metric=metric.name, unit=metric.unit, interval=interval_resource(one, metric.unit))
+        AnswerValueResource(
+            metric=metric.name,
+            unit=metric.unit,
+            interval=interval_resource(one, metric.unit),
+            column=column_for(metric),
+        )
         for metric, one in member.intervals.items()
     ]
     return AnswerMemberResource.of(member, candidate, candidate_id=candidate.id, values=values, files=files)
-
-
-def _compared(beaten: Beaten) -> ComparedResource:
-    return ComparedResource(
-        short_id=beaten.member.short_id,
-        candidate_id=beaten.member.candidate.id,
-        differences=[_difference(one) for one in beaten.differences],
-    )
 
 
 def _difference(one: Difference) -> DifferenceResource:

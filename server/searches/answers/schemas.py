@@ -40,6 +40,9 @@ class AnswerValueResource(Resource):
     interval: IntervalResource
     """The value with its interval."""
 
+    column: str = ""
+    """Short words for the metric, above columns and at axes."""
+
 
 class AnswerFileResource(Resource):
     """A file of a member."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1, TOP1
+from nas_engine.domain.metrics import ACCURACIES, LATENCY_US, TEST_TOP1, words_for
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.uncertainty import Interval, quantity_text
 from server.candidates.states import SearchState
@@ -14,8 +14,8 @@ from server.core.ids import short_id
 from server.measuring.measurement import measurement_kind
 from server.searches.answers.answer import Answer, Beaten, Member
 from server.searches.answers.verdict import Verdict
+from server.searches.feasibility import asked_text
 
-_NAMES = {"top1": "validation accuracy", "test_top1": "test accuracy", "latency_us": "latency", "macs": "MACs"}
 _MAX_NAMED = 5  # members that a sentence names one by one
 
 
@@ -31,15 +31,26 @@ def headline(answer: Answer) -> str:
     """What to ship, in one sentence; or why that cannot be said."""
     at = _at(answer)
     if answer.unknown:
-        names = ", ".join(metric_name(metric) for metric in answer.unknown)
-        known = ", ".join(metric_name(one.metric) for one in answer.front.objectives)
+        names = ", ".join(words_for(metric) for metric in answer.unknown)
+        known = ", ".join(words_for(one.metric) for one in answer.front.objectives)
         return f"{at}: this search has no values of {names}; it looked at {known}, so bound one of these"
     if answer.ship is not None:
         return f"{at}: ship {answer.ship.short_id}, {_described(answer, answer.ship)}"
     if answer.nearest is None:
-        return f"{at}: nothing yet, the search has no complete candidate that meets its constraints"
-    values = ", ".join(f"{metric_name(bound.metric)} {_value(answer.nearest, bound.metric)}" for bound in answer.bounds)
+        return f"{at}: nothing{'' if answer.front.search.state.final else ' yet'}, {_why_nothing(answer)}"
+    values = ", ".join(f"{words_for(bound.metric)} {_value(answer.nearest, bound.metric)}" for bound in answer.bounds)
     return f"{at}: nothing meets that; the nearest is {answer.nearest.short_id}, {values}"
+
+
+def _why_nothing(answer: Answer) -> str:
+    front = answer.front
+    if not front.num_complete:
+        return "no candidate of the search is complete"
+    constraints = front.search.spec.domain_constraints()
+    return (
+        f"none of the {front.num_complete} complete candidates of the search meets its own constraints, "
+        f"{asked_text(constraints)}"
+    )
 
 
 def sentences(answer: Answer) -> list[str]:
@@ -74,7 +85,7 @@ def sentences(answer: Answer) -> list[str]:
 def _intervals(answer: Answer) -> list[str]:
     """What the intervals of differences are: paired by image or not."""
     known = [one for other in answer.compared for one in other.differences if one.interval.half_width is not None]
-    accuracies = [one for one in known if one.metric in (TOP1, TEST_TOP1)]
+    accuracies = [one for one in known if one.metric in ACCURACIES]
     if not known:
         return []
     if not accuracies:
@@ -98,7 +109,7 @@ def next_steps(answer: Answer) -> list[NextStep]:
     name, steps = short_id(search.id), []
     chosen = answer.ship
     if chosen is None:
-        bound = next((one for one in answer.bounds if one.metric not in answer.unknown), None)
+        bound = next((one for one in answer.bounds if one.metric not in answer.unknown), None) or _unmet(answer)
         order = "seq" if bound is None else ("-" if bound.maximum is None else "") + bound.metric.name
         steps.append(NextStep("what comes nearest", f"hilnas search candidates {name} --order-by {order} --limit 5"))
         steps.append(NextStep("the front as it is", f"hilnas search front {name}"))
@@ -116,21 +127,30 @@ def next_steps(answer: Answer) -> list[NextStep]:
     return steps
 
 
-def metric_name(metric: Metric) -> str:
-    """What people call a metric."""
-    return _NAMES.get(metric.name, metric.name)
+def _unmet(answer: Answer) -> Constraint | None:
+    """The constraint of the search that kept its candidates out; None where one met them all."""
+    front = answer.front
+    constraints = front.search.spec.domain_constraints()
+    if front.num_feasible or not constraints:
+        return None
+    values = [one.values for one in front.dominated]
+
+    def is_met(constraint: Constraint) -> bool:
+        return any(constraint.satisfied(one[constraint.metric]) for one in values if constraint.metric in one)
+
+    return next((one for one in constraints if not is_met(one)), constraints[0])
 
 
 def _at(answer: Answer) -> str:
     device = answer.front.search.spec.device
     where = "" if device is None else f" on {device.device_type}"
     if not answer.bounds:
-        return f"The best {metric_name(answer.judged.metric)}, whatever it costs{where}"
+        return f"The best {words_for(answer.judged.metric)}, whatever it costs{where}"
     return "At " + " and ".join(_bound_text(bound) for bound in answer.bounds) + where
 
 
 def _bound_text(bound: Constraint) -> str:
-    name = "" if bound.metric == LATENCY_US else f"{metric_name(bound.metric)} "
+    name = "" if bound.metric == LATENCY_US else f"{words_for(bound.metric)} "
     texts = [
         f"{name}{sign} {quantity_text(Interval(limit), bound.metric.unit)}"
         for sign, limit in (("<=", bound.maximum), (">=", bound.minimum))
@@ -141,7 +161,7 @@ def _bound_text(bound: Constraint) -> str:
 
 def _described(answer: Answer, member: Member) -> str:
     wanted = dict.fromkeys((answer.judged.metric, TEST_TOP1, *(one.metric for one in answer.front.objectives)))
-    texts = [f"{metric_name(one)} {_value(member, one)}" for one in wanted if one in member.intervals]
+    texts = [f"{words_for(one)} {_value(member, one)}" for one in wanted if one in member.intervals]
     hardware = answer.front.hardware
     if LATENCY_US in member.intervals and hardware is not None:
         device_class = hardware.key.identity.device_class
@@ -167,7 +187,7 @@ def _sureness(answer: Answer, ship: Member) -> list[str]:
 def _ties(answer: Answer, ship: Member) -> list[str]:
     if not answer.tied:
         return []
-    name = metric_name(answer.judged.metric)
+    name = words_for(answer.judged.metric)
     everything = len(answer.tied) + 1
     names = _listed([one.short_id for one in (ship, *answer.tied)])
     within = sum(1 for one in answer.compared if one.member.meets) + 1
@@ -177,7 +197,7 @@ def _ties(answer: Answer, ship: Member) -> list[str]:
     for cost in costs[:1]:
         cheapest = min((ship, *answer.tied), key=lambda one: one.candidate.values[cost])
         if cheapest is not ship:
-            said.append(f"Of these {cheapest.short_id} has the least {metric_name(cost)}: {_value(cheapest, cost)}.")
+            said.append(f"Of these {cheapest.short_id} has the least {words_for(cost)}: {_value(cheapest, cost)}.")
     return said
 
 
@@ -185,7 +205,7 @@ def _beats(answer: Answer) -> list[str]:
     """What is beaten beyond noise in what was judged, and what that costs."""
     said = []
     judged = answer.judged.metric
-    name = metric_name(judged)
+    name = words_for(judged)
     beaten = [one for one in answer.compared if _verdict(one, judged) is Verdict.BETTER]
     if beaten:
         known = all(_interval(one, judged).half_width is not None for one in beaten)

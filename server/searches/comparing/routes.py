@@ -35,7 +35,7 @@ def compare_searches(
     """
     found = comparisons.of_searches(query.search_id)
     return ComparisonResource(
-        objectives=[FrontObjectiveResource.of(objective, objective.metric) for objective in found.objectives],
+        objectives=[FrontObjectiveResource.of_objective(objective) for objective in found.objectives],
         reference_point=None if found.reference_point is None else list(found.reference_point),
         hypervolume=found.hypervolume,
         searches=[_search(one) for one in found.fronts],

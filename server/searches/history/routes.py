@@ -25,5 +25,5 @@ def get_hypervolume_history(
 ) -> HypervolumeResource:
     """How the hypervolume of a search grew, evaluation by evaluation; also while it runs."""
     history = fronts.hypervolumes(search_id, query.max_points)
-    objectives = [FrontObjectiveResource.of(objective, objective.metric) for objective in history.objectives]
+    objectives = [FrontObjectiveResource.of_objective(objective) for objective in history.objectives]
     return HypervolumeResource.of(history, search_id=history.search.id, objectives=objectives)

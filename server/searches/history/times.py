@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from nas_engine.settings.training import TrainingSpec
 from server.candidates.candidate_store import CandidateStore
@@ -38,12 +37,6 @@ def _time_of(tx: Transaction, search: Search) -> TimeSpent:
         return TimeSpent(elapsed_s=elapsed)
     num_left = max(search.spec.budget.num_candidates - search.progress.num_finished, 0)
     ended = list(CandidateStore(tx).finish_times(search.id, last=NUM_PACED).values())
-    pace_s = _pace_s(ended, now)
+    # Seconds per candidate, which grow while none ends.
+    pace_s = None if len(ended) < _FEWEST else elapsed_s(min(ended), None, now) / (len(ended) - 1)
     return TimeSpent(elapsed_s=elapsed, left_s=None if pace_s is None else num_left * pace_s)
-
-
-def _pace_s(ended: Sequence[datetime], now: datetime) -> float | None:
-    """Seconds per candidate; grows while none ends. None where too few have."""
-    if len(ended) < _FEWEST:
-        return None
-    return elapsed_s(min(ended), None, now) / (len(ended) - 1)

@@ -142,7 +142,7 @@ class SearchStepOutcome:
         status, reason: what comes next, and why.
         end_reason: why it ends, where that has a name.
         generation: generations completed.
-        front_size, hypervolume, reference_point: of everything told; see SearchProgress.
+        num_unmet, front_size, hypervolume, reference_point: of everything told; see SearchProgress.
         re_measure: ids of told candidates whose latency is to be taken again.
         final_evaluations: ids of told candidates to be classified on test images and exported with inherited weights.
         work: long-running job that must end before the next step; with a ShiftOrder, accuracies follow from it.
@@ -160,6 +160,7 @@ class SearchStepOutcome:
     front_size: int = 0
     hypervolume: float | None = None
     reference_point: tuple[float, ...] | None = None
+    num_unmet: int | None = None
     re_measure: tuple[str, ...] = field(default=())
     final_evaluations: tuple[str, ...] = field(default=())
     work: LongJobOrder | None = None

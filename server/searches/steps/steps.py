@@ -161,6 +161,7 @@ class SearchSteps:
             search.progress,
             generation=outcome.generation,
             num_asked=search.progress.num_asked + len(outcome.asked),
+            num_unmet=outcome.num_unmet,
             front_size=outcome.front_size,
             hypervolume=outcome.hypervolume,
             reference_point=search.progress.reference_point or outcome.reference_point,

@@ -25,7 +25,7 @@ class DerivedNetworks(BaseSearchAlgorithm):
 
     def __init__(self, problem: SearchProblem, settings: DenseNasSettings, seed: int) -> None:
         super().__init__(problem, settings.identity(), seed)
-        self._num_factors = len(settings.cost_factors)
+        self._kind, self._num_factors = settings.kind, len(settings.cost_factors)
         self._waiting: Genotype | None = None
         self.derived: list[JsonValue] = []
 
@@ -71,7 +71,7 @@ class DerivedNetworks(BaseSearchAlgorithm):
         for entry in self.derived:
             if isinstance(entry, dict) and entry["genotype"] == list(genotype) and entry["new"]:
                 kept = {key: value for key, value in entry.items() if key not in ("genotype", "new")}
-                return {"operator": "densenas", **kept}
+                return {"operator": self._kind, **kept}
         return None
 
     def _propose(self, num: int) -> list[Genotype]:
@@ -102,7 +102,7 @@ class DerivationProcedure:
             InvalidSpaceError: the space is none of DenseNAS's.
         """
         if not isinstance(space, DenseSpace):
-            raise InvalidSpaceError(f"densenas searches densely connected spaces, {space.space_id!r} is none")
+            raise InvalidSpaceError(f"{settings.kind} searches densely connected spaces, {space.space_id!r} is none")
         self._networks = DerivedNetworks(search_problem(spec, space), settings, spec.seed)
 
     def enqueue(self, genotypes: Sequence[Genotype]) -> tuple[Rejection, ...]:
@@ -143,6 +143,10 @@ class DerivationProcedure:
 
     def provenance(self, genotype: Genotype) -> JsonValue:
         return self._networks.provenance(genotype)
+
+    @property
+    def remeasures(self) -> bool:
+        return self._networks.remeasures
 
     @property
     def generation(self) -> int:

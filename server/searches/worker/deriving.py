@@ -10,15 +10,16 @@ from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.densenas import search_architecture
+from nas_engine.settings.algorithm_kinds import deriving_settings
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.training.loop import Hooks, Progress, StopReason
 from nas_engine.training.strategies.differentiable import SearchReport
+from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
 from server.latency_tables.estimates import engine_table
 from server.latency_tables.latency_tables import LatencyTables
 from server.searches.steps.derivations import Derivations, DeriveInput
-from server.searches.worker.used_plugins import check_plugins
 from server.spaces.worker import WorkerResources
 from server.training.worker.checkpoints import CheckpointUploads, local_checkpoint
 
@@ -36,10 +37,11 @@ class DeriveHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Train and derive until done, stopped, or the lease is lost."""
         given = self._derivations.load(lease)
-        check_plugins(given.search)
-        wanted = given.search.spec.algorithm
-        if not isinstance(wanted, DenseNasSettings):
-            raise SearchStateError(f"search {given.search.id} is a {wanted.kind}: it derives nothing")
+        check_plugins(given.search.plugins)
+        wanted = deriving_settings(given.search.spec.algorithm)
+        if wanted is None:
+            kind = given.search.spec.algorithm.kind
+            raise SearchStateError(f"search {given.search.id} is a {kind}: it derives nothing")
         space = self._space(given)
         dataset = self._resources.dataset(wanted.dataset, space, form=wanted.image_form)
         seed = given.search.spec.seed

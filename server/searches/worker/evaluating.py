@@ -21,13 +21,13 @@ from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.payloads import EvaluatePayload
 from server.candidates.search import Search
+from server.candidates.used_plugins import check_plugins
 from server.classifying.worker import FinalImages
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.measuring.conversion import ConvertedModel
 from server.searches.evaluation_results import EvaluationResults
 from server.searches.searches import Searches
-from server.searches.worker.used_plugins import check_plugins
 from server.spaces.worker import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.supernets import LoadedSupernet, LoadedSupernets
@@ -57,7 +57,7 @@ class EvaluateHandler:
         """Evaluate one candidate; returns early once stopped."""
         payload = read_payload(EvaluatePayload, job.payload)
         search = self._searches.get_search(payload.search_id)
-        check_plugins(search)
+        check_plugins(search.plugins)
         spec = search.spec
         supernet = self._supernets.load(payload.supernet_version_id)
         architecture = payload.architecture.architecture()

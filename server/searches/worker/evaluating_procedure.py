@@ -8,7 +8,6 @@ from dataclasses import replace
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import Rejection, SearchAlgorithm, SearchProblem
-from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch
 from nas_engine.search.predicting.outlook import Outlook
 from nas_engine.settings.stopping import PlateauSettings, StopSettings
 from server.candidates.states import EndReason
@@ -53,8 +52,7 @@ class EvaluatingProcedure:
         proposal = ask_algorithm(self._algorithm, num_left, when_exhausted=exhausted)
         if not proposal.genotypes:
             return proposal
-        own = self._algorithm.predictors() if isinstance(self._algorithm, PredictorAssistedSearch) else None
-        results = self._algorithm.results
+        results, own = self._algorithm.results, self._algorithm.predictors()
         outlook = Outlook(self._problem, results, predictors=own, reference_point=self._reference_point)
         proposal = replace(proposal, forecast=outlook.forecast(proposal.genotypes))
         last = outlook.last_share(rule.num_candidates)
@@ -94,6 +92,10 @@ class EvaluatingProcedure:
         """Nothing: these algorithms keep no record of parents."""
         del genotype
         return None
+
+    @property
+    def remeasures(self) -> bool:
+        return self._algorithm.remeasures
 
     @property
     def generation(self) -> int:

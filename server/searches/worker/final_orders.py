@@ -35,7 +35,7 @@ def final_orders(
     given: StepInput, front: Front, fronts: Fronts, procedure: Procedure, checkpoint: StepCheckpoint
 ) -> FinalOrders:
     """Decide what comes before the end, and remember it: nothing is measured again or finalised twice."""
-    re_measure = candidates_to_remeasure(given.search, front, fronts, checkpoint.remeasured)
+    re_measure = candidates_to_remeasure(given.search, front, fronts, checkpoint.remeasured, noisy=procedure.remeasures)
     checkpoint.remeasured |= set(re_measure)
     if re_measure:
         return FinalOrders(re_measure=re_measure)

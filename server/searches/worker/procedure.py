@@ -75,6 +75,10 @@ class Procedure(Protocol):
         """How a candidate came about, where that is known."""
 
     @property
+    def remeasures(self) -> bool:
+        """Whether members of the front whose latency is noisy are measured once more before they are believed."""
+
+    @property
     def generation(self) -> int:
         """Generations completed so far."""
 

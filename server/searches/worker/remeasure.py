@@ -6,7 +6,6 @@ from collections.abc import Set
 
 from nas_engine.domain.dominance import CONFIDENCE_Z, Dominance
 from nas_engine.domain.metrics import LATENCY_US
-from nas_engine.settings.algorithms import PredictorAssistedSettings
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search
 from server.candidates.spec import Confirmation
@@ -16,18 +15,16 @@ NOISY = 0.02
 """Half-width of a latency's 95 % interval, as a share of it, beyond which the front may hold it by luck."""
 
 CANDIDATES_PER_REMEASUREMENT = 10
-"""Candidates asked for each one that is measured again while a search that predicts goes on."""
+"""Candidates asked for each one that is measured again while a search whose algorithm remeasures goes on."""
 
 
 def noisy_best(search: Search, front: Front, remeasured: Set[str]) -> tuple[str, ...]:
-    """Ids of the members of a front that are measured again before a search that predicts believes them.
+    """Ids of the members of a front that are measured again before an algorithm that remeasures believes them.
 
     Of many candidates the best by a noisy value is often the luckiest: a second measurement, which replaces the first,
     owes nothing to that. The noisiest come first; nothing is measured again twice.
     """
-    settings = search.spec.algorithm
-    wants = isinstance(settings, PredictorAssistedSettings) and settings.remeasure
-    if not wants or LATENCY_US not in search.spec.metrics() or search.hardware_key is None:
+    if LATENCY_US not in search.spec.metrics() or search.hardware_key is None:
         return ()
     doubted = [
         (-known.uncertainty / known.value, candidate.seq, candidate.id)
@@ -41,8 +38,12 @@ def noisy_best(search: Search, front: Front, remeasured: Set[str]) -> tuple[str,
     return tuple(candidate_id for _, _, candidate_id in sorted(doubted)[: max(left, 0)])
 
 
-def candidates_to_remeasure(search: Search, front: Front, fronts: Fronts, remeasured: Set[str]) -> tuple[str, ...]:
+def candidates_to_remeasure(
+    search: Search, front: Front, fronts: Fronts, remeasured: Set[str], *, noisy: bool
+) -> tuple[str, ...]:
     """Ids of the candidates to measure again, in the order asked, those left out that were before.
+
+    `noisy` says whether the algorithm wants noisy members of the front measured again where the spec confirms nothing.
 
     Ends after finitely many rounds: no candidate is named twice. Latencies of a table cannot be measured again.
     """
@@ -50,7 +51,7 @@ def candidates_to_remeasure(search: Search, front: Front, fronts: Fronts, remeas
         return ()
     match search.spec.measurement.confirm:
         case Confirmation.NONE:
-            return noisy_best(search, front, remeasured)
+            return noisy_best(search, front, remeasured) if noisy else ()
         case Confirmation.FRONT:
             chosen: tuple[Candidate, ...] = front.points
         case Confirmation.CONFIDENT:

@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from nas_engine.domain.architecture import Architecture
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.host.scratch import scratch_folder
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.evaluation.accuracy import Accuracy
 from nas_engine.settings.shifting import ShiftingMode, ShiftingSettings
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.supernet.tensor_file import read_tensors
@@ -24,9 +22,9 @@ from nas_engine.training.randomness import Randomness, Stream
 from nas_engine.training.strategies.shifting import SupernetShifter, transfer_to
 from server.candidates.candidate import HeldOutAccuracy
 from server.candidates.spec import SearchSpec
+from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
 from server.searches.steps.shifts import ShiftedVersion, ShiftInput, ShiftOutcome, Shifts
-from server.searches.worker.used_plugins import check_plugins
 from server.spaces.worker import WorkerResources
 from server.training.worker.accuracies import Accuracies, supernet_graph
 from server.training.worker.supernets import LoadedSupernets
@@ -55,7 +53,7 @@ class ShiftHandler:
     def _shift(
         self, given: ShiftInput, stopped: Callable[[], bool], report: Callable[[Mapping[str, JsonValue]], None]
     ) -> ShiftOutcome | None:
-        check_plugins(given.search)
+        check_plugins(given.search.plugins)
         spec = given.search.spec
         wanted = spec.shifting
         if wanted is None:
@@ -77,9 +75,18 @@ class ShiftHandler:
                 "loss": losses[-1],
             }
             if wanted.mode is ShiftingMode.IMMEDIATE:
-                taken = self._accuracy(architecture, space, shifter, spec, training, stopped)
-                if taken is None:
+                found = self._accuracies.evaluate(
+                    architecture,
+                    space,
+                    shifter.weights,  # as they are right now
+                    spec=spec,
+                    training=training,
+                    split="validation",
+                    stopped=stopped,
+                )
+                if found is None:
                     return None
+                taken = found.accuracy
                 statistics = _statistics(spec, shifter.version + 1, losses[-1:]) | {"place": place + 1}
                 stored = self._stored(shifter.weights.save)
                 accuracy = HeldOutAccuracy(top1=taken.top1, num_images=taken.num_images)
@@ -100,21 +107,6 @@ class ShiftHandler:
             "num_versions": len(versions),
         }
         return ShiftOutcome(versions=tuple(versions), state_sha256=self._stored(shifter.save), report=summary)
-
-    def _accuracy(
-        self,
-        architecture: Architecture,
-        space: SearchSpace,
-        shifter: SupernetShifter,
-        spec: SearchSpec,
-        training: TrainingSpec,
-        stopped: Callable[[], bool],
-    ) -> Accuracy | None:
-        """Accuracy with the weights as they are right now; None where stopped."""
-        found = self._accuracies.evaluate(
-            architecture, space, shifter.weights, spec=spec, training=training, split="validation", stopped=stopped
-        )
-        return None if found is None else found.accuracy
 
     def _shifter(
         self, given: ShiftInput, wanted: ShiftingSettings, space: SearchSpace, training: TrainingSpec

@@ -9,8 +9,9 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.factory import create_algorithm
-from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.algorithm_kinds import deriving_settings
 from server.candidates.spec import SearchSpec
+from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
 from server.searches.fronts import Fronts
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepInput, StepStatus
@@ -24,7 +25,6 @@ from server.searches.worker.procedure import Procedure, Proposal
 from server.searches.worker.remeasure import noisy_best
 from server.searches.worker.shift_orders import finished_shift
 from server.searches.worker.step_checkpoint import StepCheckpoint, stored_document
-from server.searches.worker.used_plugins import check_plugins
 from server.searches.worker.warm_starting import start_warm
 from server.spaces.catalog import SpaceCatalog
 
@@ -43,7 +43,7 @@ class StepHandler:
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Do one step; a lost lease drops it without a trace."""
         given = self._steps.load(lease)
-        check_plugins(given.search)
+        check_plugins(given.search.plugins)
         spec = given.search.spec
         space = self._spaces.space(spec.space.id, spec.space.parameters)
         procedure = create_procedure(spec, space)
@@ -78,7 +78,8 @@ class StepHandler:
             supernet_version_id=search.supernet_version_id,
         )
         work = procedure.order(given, proposal, front, checkpoint.shift_state) if proposal.ended is None else None
-        doubted = noisy_best(search, front, checkpoint.remeasured) if proposal.ended is None else ()
+        doubts = procedure.remeasures and proposal.ended is None
+        doubted = noisy_best(search, front, checkpoint.remeasured) if doubts else ()
         checkpoint.remeasured |= set(doubted)
         report = {**warm_start_report, **procedure.report(given)}
         final = FinalOrders()
@@ -104,6 +105,7 @@ class StepHandler:
             reason=proposal.reason if ended else "",
             end_reason=proposal.end_reason if ended else None,
             generation=procedure.generation,
+            num_unmet=front.num_complete - front.num_feasible if front.num_complete else None,
             front_size=len(front.points),
             hypervolume=front.hypervolume,
             # Fixed by the first generation that is told, so that hypervolumes compare.
@@ -131,9 +133,7 @@ def create_procedure(spec: SearchSpec, space: SearchSpace) -> Procedure:
         InvalidSpaceError: the space is none that this kind searches.
         PluginError: no installed package brings its algorithm, or it cannot be used.
     """
-    match spec.algorithm:
-        case DenseNasSettings() as settings:
-            return DerivationProcedure(spec, settings, space)
-        case settings:
-            problem = search_problem(spec, space)
-            return EvaluatingProcedure(create_algorithm(settings, problem, spec.seed), problem, spec.stop)
+    if (settings := deriving_settings(spec.algorithm)) is not None:
+        return DerivationProcedure(spec, settings, space)
+    problem = search_problem(spec, space)
+    return EvaluatingProcedure(create_algorithm(spec.algorithm, problem, spec.seed), problem, spec.stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from nas_engine.domain.architecture import Architecture, Genotype
@@ -68,7 +68,7 @@ def _offer_known(
     procedure: Procedure,
     space: SearchSpace,
 ) -> None:
-    own = canonical_json(_plain(space.parameters))
+    own = canonical_json(dict(space.parameters))
     documents: list[JsonValue] = []
     for architecture in architectures:
         if architecture.parameters == own:
@@ -87,7 +87,3 @@ def _offer(
     # The algorithm asks canonical genotypes.
     outcome.source_of |= {space.canonical(genotype): source for genotype in report.accepted}
     outcome.rejected += [(source, rejection) for rejection in report.rejected]
-
-
-def _plain(parameters: Mapping[str, JsonValue]) -> JsonValue:
-    return dict(parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from nas_engine.settings.strategies import RetrainSettings
 from nas_engine.settings.training import NetworkSpec, TrainingSettings
 from server.access.principal import NOBODY, Creator
 from server.candidates.candidate import Candidate
@@ -44,17 +43,13 @@ def _network_spec(tx: Transaction, search: Search, candidate: Candidate, spec: C
     if spec.inherit and search.supernet_version_id is None:
         message = f"search {search.id} has no supernet to inherit weights from: leave it off"
         raise InvalidSpecError([SpecViolation("/inherit", message)])
-    strategy = RetrainSettings(
-        architecture=list(candidate.genotype),
-        inherit_from=search.supernet_version_id if spec.inherit else None,
-        **{name: getattr(spec, name) for name in STANDALONE_FIELDS},
-    )
-    settings = {name: getattr(spec, name) for name in TrainingSettings.model_fields}
+    settings = {name: getattr(spec, name) for name in (*TrainingSettings.model_fields, *STANDALONE_FIELDS)}
     return NetworkSpec(
         name=spec.name or f"retraining of {candidate.id}",
         space=search.spec.space,
         dataset=_dataset(tx, search, spec),
-        strategy=strategy,
+        architecture=list(candidate.genotype),
+        inherit_from=search.supernet_version_id if spec.inherit else None,
         labels={**spec.labels, "search": search.id, "candidate": candidate.id},
         **settings,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -57,6 +58,11 @@ class Network(Training):
                 return sha256
             case _:
                 return None
+
+
+def architecture_place(document: object) -> str:
+    """Where a spec's document has its architecture: in itself, or in a strategy, as the first release wrote it."""
+    return "/strategy" if isinstance(document, Mapping) and document.get("strategy") is not None else ""
 
 
 def parse_network_spec(document: object) -> NetworkSpec:

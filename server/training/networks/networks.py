@@ -30,25 +30,30 @@ class Networks(Trainings[Network]):
 
     store = NetworkStore
 
-    def create_network(self, spec: NetworkSpec, creator: Creator = NOBODY) -> Network:
-        """Queue the training of a network.
+    def create_network(self, spec: NetworkSpec, creator: Creator = NOBODY, place: str = "") -> Network:
+        """Queue the training of a network; `place` is where its document has the architecture.
 
         Raises:
             InvalidSpecError: it cannot be trained; every reason is given.
         """
-        self._check(spec)
-        return self._uow.write(lambda tx: self._queue(tx, _new(tx, spec, creator)))
+        self._check(spec, place)
+        return self._uow.write(lambda tx: self._queue(tx, _new(tx, spec, creator), spec))
 
     def register(
-        self, spec: NetworkSpec, weights_sha256: str, statistics: JsonValue = None, creator: Creator = NOBODY
+        self,
+        spec: NetworkSpec,
+        weights_sha256: str,
+        statistics: JsonValue = None,
+        creator: Creator = NOBODY,
+        place: str = "",
     ) -> Network:
-        """Take in a network that was trained elsewhere: READY at once.
+        """Take in a network that was trained elsewhere: READY at once; `place` as in `create_network`.
 
         Raises:
             InvalidSpecError: the spec names an unknown space or data set, or an architecture that is not of the space.
             NotFoundError: the weights are no artifact.
         """
-        self._check(spec)
+        self._check(spec, place)
 
         def work(tx: Transaction) -> Network:
             network = _new(tx, spec, creator)
@@ -83,23 +88,22 @@ class Networks(Trainings[Network]):
 
         return self._uow.write(work)
 
-    def _check(self, spec: NetworkSpec) -> None:
+    def _check(self, spec: NetworkSpec, place: str) -> None:
         space, found = self._misplaced(spec)
         violations = [*found]
-        wanted = spec.strategy
-        if wanted.architecture is None:
+        if spec.architecture is None:
             message = "which architecture? Give a published name, a genotype, or the space's own form"
-            violations.append(SpecViolation("/strategy/architecture", message))
+            violations.append(SpecViolation(f"{place}/architecture", message))
         elif space is not None:
             try:
-                self._spaces.record(spec.space.id, spec.space.parameters, wanted.architecture)
+                self._spaces.record(spec.space.id, spec.space.parameters, spec.architecture)
             except EngineError as error:
-                violations.append(SpecViolation("/strategy/architecture", str(error)))
-        if (version_id := wanted.inherit_from) is not None:
+                violations.append(SpecViolation(f"{place}/architecture", str(error)))
+        if (version_id := spec.inherit_from) is not None:
             try:
                 self._uow.read(lambda tx: SupernetStore(tx).get_supernet_version(version_id))
             except NotFoundError as error:
-                violations.append(SpecViolation("/strategy/inherit_from", str(error)))
+                violations.append(SpecViolation(f"{place}/inherit_from", str(error)))
         if violations:
             raise InvalidSpecError(violations)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Path, Query
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from nas_engine.settings.training import NetworkSpec
 from server.access.auth import LABELS_FIT, Permitted, ReferringDocument
 from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.access.principal import Creator
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep
@@ -29,7 +31,7 @@ from server.core.spec_documents import parse_spec
 from server.training.curves.schemas import CurveQuery, CurveResource
 from server.training.networks.candidate_retraining import CandidateRetraining
 from server.training.networks.candidate_retraining_spec import CandidateRetrainingSpec, parse_candidate_retraining_spec
-from server.training.networks.network import Network, parse_network_spec
+from server.training.networks.network import Network, architecture_place, parse_network_spec
 from server.training.networks.networks import Networks
 from server.training.networks.schemas import (
     NetworkListQuery,
@@ -57,7 +59,7 @@ def create_network(document: ReferringDocument, networks: NetworksDep, once: Per
     """Train one architecture by itself. The answer names the network at once; follow its events."""
 
     def action() -> StoredResponse:
-        return network_answer(202, networks.create_network(parse_network_spec(document), once.caller.creator))
+        return network_answer(202, created(networks, document, once.caller.creator))
 
     return once(action, refused_as=INVALID_NETWORK_SPEC)
 
@@ -73,9 +75,7 @@ def register_network(document: ReferringDocument, networks: NetworksDep, once: P
     """Take in a network that was trained elsewhere; its weights are an artifact already."""
 
     def action() -> StoredResponse:
-        body = parse_spec(NetworkRegistrationBody, document)
-        network = networks.register(body.spec, body.weights_sha256, body.statistics, once.caller.creator)
-        return network_answer(201, network)
+        return network_answer(201, registered(networks, document, once.caller.creator))
 
     return once(action, refused_as=INVALID_NETWORK_SPEC)
 
@@ -90,11 +90,13 @@ def register_network(document: ReferringDocument, networks: NetworksDep, once: P
 def retrain_candidate(
     candidate_id: CandidateId, document: ReferringDocument, retraining: CandidateRetrainingDep, once: PermittedOnce
 ) -> Response:
-    """Train a candidate's architecture by itself. The answer is the network, to be followed as any other."""
+    """Train a candidate's architecture by itself. The answer is the network, to be followed as any other; its spec is
+    spelled as the first release spelled it, with a strategy."""
 
     def action() -> StoredResponse:
         spec = parse_candidate_retraining_spec(document)
-        return network_answer(202, retraining.create(candidate_id, spec, once.caller.creator))
+        network = retraining.create(candidate_id, spec, once.caller.creator)
+        return network_answer(202, network, as_supernet=True)
 
     return once(action, refused_as=INVALID_NETWORK_SPEC)
 
@@ -117,10 +119,18 @@ def list_networks(
     response_model=NetworkResource,
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
-def get_network(network_id: NetworkId, request: Request, networks: NetworksDep, _: Permitted) -> Response:
+def get_network(
+    network_id: NetworkId,
+    request: Request,
+    networks: NetworksDep,
+    _: Permitted,
+    as_supernet: Annotated[
+        bool, Query(description="Write its spec as clients of the first release read it: with a strategy `retrain`.")
+    ] = False,
+) -> Response:
     """Read a network with the progress of its training."""
     network = networks.get_training(network_id)
-    resource = network_resource(network, networks.time_of(network))
+    resource = network_resource(network, networks.time_of(network), as_supernet=as_supernet)
     return tagged(request, resource, version_etag(network.version))
 
 
@@ -143,18 +153,30 @@ def cancel_network(network_id: NetworkId, request: Request, networks: NetworksDe
     return once(lambda: cancelled(request, networks, networks.get_training(network_id)))
 
 
-def cancelled(request: Request, networks: Networks, network: Network) -> StoredResponse:
+def created(networks: Networks, document: object, creator: Creator) -> Network:
+    """Queue the training that a spec's document asks for."""
+    return networks.create_network(parse_network_spec(document), creator, architecture_place(document))
+
+
+def registered(networks: Networks, document: object, creator: Creator) -> Network:
+    """Take in the network that a document describes."""
+    body = parse_spec(NetworkRegistrationBody, document)
+    spelled = document.get("spec") if isinstance(document, Mapping) else None
+    return networks.register(body.spec, body.weights_sha256, body.statistics, creator, architecture_place(spelled))
+
+
+def cancelled(request: Request, networks: Networks, network: Network, *, as_supernet: bool = False) -> StoredResponse:
     """Cancel a network unless it has changed since the caller read it; the answer."""
     check_if_match(request, version_etag(network.version))
-    return network_answer(202, networks.cancel(network.id))
+    return network_answer(202, networks.cancel(network.id), as_supernet=as_supernet)
 
 
-def network_answer(status: int, network: Network) -> StoredResponse:
-    """The answer to whoever changed a network."""
-    headers = {"Location": network_path(network), "ETag": version_etag(network.version)}
-    return stored_response(status, network_resource(network), headers)
+def network_answer(status: int, network: Network, *, as_supernet: bool = False) -> StoredResponse:
+    """The answer to whoever changed a network; `as_supernet` where clients of the first release read it as one."""
+    headers = {"Location": network_path(network, as_supernet=as_supernet), "ETag": version_etag(network.version)}
+    return stored_response(status, network_resource(network, as_supernet=as_supernet), headers)
 
 
-def network_path(network: Network) -> str:
-    """Where a network is read."""
-    return f"/api/v1/networks/{network.id}"
+def network_path(network: Network, *, as_supernet: bool = False) -> str:
+    """Where a network is read; `as_supernet` for clients of the first release."""
+    return f"/api/v1/networks/{network.id}{'?as_supernet=true' if as_supernet else ''}"

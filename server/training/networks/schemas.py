@@ -52,7 +52,8 @@ class NetworkResource(Resource):
     """Why it is in this state; empty where there is nothing to say."""
 
     spec: NetworkSpec
-    """Spec as it was posted, with defaults filled in."""
+    """Spec as it was posted, with defaults filled in; at the paths of the first release with a `strategy`, as its
+    clients read it."""
 
     progress: TrainingProgressResource
     """Progress of its training, as the worker last reported it."""
@@ -99,12 +100,17 @@ class NetworkRegistrationBody(Body):
     """Accuracies and further figures of the training, by name, for people."""
 
 
-def network_resource(network: Network, time: TimeSpent | None = None) -> NetworkResource:
-    """A network as REST answers it, with how long it takes where that is told."""
+def network_resource(network: Network, time: TimeSpent | None = None, *, as_supernet: bool = False) -> NetworkResource:
+    """A network as REST answers it, with how long it takes where that is told.
+
+    Args:
+        as_supernet: whether clients of the first release read it, to whom it is a supernet with a strategy `retrain`.
+    """
     weights = network.weights
     return NetworkResource.of(
         network,
         network.spec,
+        spec=network.spec.as_first_written if as_supernet else network.spec,
         weights_sha256=None if weights is None else weights.sha256,
         statistics=None if weights is None else weights.statistics,
         latest_version_id=None if weights is None else weights.id,

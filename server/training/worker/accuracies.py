@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -121,8 +122,9 @@ class Accuracies:
     def _prepare_calibration(
         self, _name: str, dataset: ImageDataset, settings: EvaluationSettings, trained_with: AugmentationName
     ) -> CalibrationBatches:
+        kept = replace(dataset, train=dataset.train.kept_in(self._resources.pixels))
         stream = TrainingStream(
-            dataset,
+            kept,
             batch_size=min(settings.batch_size, len(dataset.train)),
             augmentation=calibration_augmentation(settings, trained_with),
             randomness=Randomness(CALIBRATION_SEED),
@@ -137,8 +139,9 @@ class Accuracies:
         self, _name: str, dataset: ImageDataset, settings: EvaluationSettings, split: str
     ) -> PlainBatches:
         limit = settings.num_validation_batches
+        images = dataset.test if split == "test" else dataset.validation
         return PlainBatches(
-            dataset.test if split == "test" else dataset.validation,
+            images.kept_in(self._resources.pixels),
             dataset.normalisation,
             batch_size=settings.held_out_batch_size,
             device=self._resources.device,

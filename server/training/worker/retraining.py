@@ -18,7 +18,7 @@ from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.domain.views.latency_key import latency_key
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
-from nas_engine.settings.strategies import RetrainSettings
+from nas_engine.settings.strategies import NetworkSettings
 from nas_engine.settings.training import NetworkSpec
 from nas_engine.spaces.els import inherited_weights
 from nas_engine.training.data.augmentation import ALONE, Share
@@ -51,7 +51,7 @@ def retrain_architecture(
         architecture_graph(space, architecture, Form.DEPLOYED),
         dataset,
         spec,
-        spec.strategy,
+        spec,
         device=device,
         inherited=inherited,
         hooks=hooks,
@@ -93,7 +93,7 @@ def deployable_onnx(found: Retrained, space: SearchSpace, architecture: Architec
 
 
 def weights_to_inherit(
-    wanted: RetrainSettings, space: SearchSpace, supernets: LoadedSupernets
+    wanted: NetworkSettings, space: SearchSpace, supernets: LoadedSupernets
 ) -> Mapping[str, NDArray[np.float32]] | None:
     """Tensors of a supernet version for the stand-alone network; None where it starts from scratch.
 

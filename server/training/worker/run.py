@@ -97,7 +97,7 @@ def perform(run: TrainingRun, device: torch.device, hooks: Hooks, share: Share =
 
 
 def _train_network(run: TrainingRun, spec: NetworkSpec, device: torch.device, hooks: Hooks, share: Share) -> RunEnd:
-    architecture = run.space.parse(spec.strategy.architecture)
+    architecture = run.space.parse(spec.architecture)
     found = retrain_architecture(
         spec,
         run.space,

@@ -20,6 +20,7 @@ from nas_engine.training.data.dataset import limited, require_batch
 from nas_engine.training.device_memory import fitted
 from nas_engine.training.loop import Hooks, StopReason
 from nas_engine.training.threads import threads
+from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.spaces.worker import WorkerResources
@@ -53,7 +54,9 @@ class TrainHandler:
 
     def __call__(self, job: Job, lease: LeaseRef, stopped: Callable[[], bool]) -> None:
         """Train until done, cancelled, or the lease is lost."""
-        of_network = read_payload(TrainPayload, job.payload).network_id is not None
+        payload = read_payload(TrainPayload, job.payload)
+        check_plugins(payload.plugins, "training")
+        of_network = payload.network_id is not None
         trainings: Trainings[Supernet] | Trainings[Network] = self._networks if of_network else self._supernets
         training = trainings.start_training(lease)
         folder = self._resources.folder / "training"
@@ -82,7 +85,7 @@ class TrainHandler:
         space = self._resources.spaces.space(spec.space.id, spec.space.parameters)
         inherited = None
         if isinstance(spec, NetworkSpec):
-            inherited = weights_to_inherit(spec.strategy, space, self._loaded)
+            inherited = weights_to_inherit(spec, space, self._loaded)
         whole = self._resources.dataset(spec.dataset, space, spec.resolution, spec.image_form)
         dataset = limited(whole, spec.max_train_images)
         require_batch(dataset, spec.batch_size)  # known here already, before processes are started
@@ -136,7 +139,7 @@ class TrainHandler:
         if not isinstance(run.spec, NetworkSpec):
             self._supernets.finish_training(lease, NewVersion(weights_sha256=weights, statistics=dict(end.statistics)))
             return
-        wanted = run.spec.strategy
+        wanted = run.spec
         architecture = run.space.parse(wanted.architecture)
         dtype = Dtype(wanted.rknn_dtype) if wanted.wants_rknn else Dtype.FP32
         onnx = self._resources.artifacts.put((run.folder / MODEL_FILE).read_bytes(), ONNX_MEDIA_TYPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from server.training.training import TrainingQuery
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import TRAINING, World
 
-NETWORK = parse_network_spec({**TRAINING, "strategy": {"kind": "retrain", "architecture": [0, 0, 0]}})
+NETWORK = parse_network_spec({**TRAINING, "architecture": [0, 0, 0], "dropout": 0.1})
 BEFORE = "0014_search_plugins"
 
 
@@ -36,6 +37,10 @@ def known(world: World) -> tuple[tuple[Network, ...], tuple[Supernet, ...], tupl
 def rows(engine: sa.Engine, query: str) -> list[tuple[Any, ...]]:
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(sa.text(query))]
+
+
+def _document(stored: Any) -> Any:
+    return json.loads(stored) if isinstance(stored, str) else stored
 
 
 def test_networks_move_with_weights_jobs_and_events(own_database: TestDatabase, tmp_path: Path) -> None:
@@ -64,6 +69,14 @@ def test_networks_move_with_weights_jobs_and_events(own_database: TestDatabase, 
     versions = "SELECT id, supernet_id, number, weights_sha256 FROM supernet_versions WHERE statistics IS NOT NULL"
     assert rows(engine, versions) == [(ready.weights.id, ready.id, 1, weights.sha256)]
     assert rows(engine, "SELECT supernet_id FROM jobs") == [(queued.id,)]
+
+    # As the release before read them: what today's spec says itself stood in a strategy.
+    specs = dict(rows(engine, "SELECT id, spec FROM supernets"))
+    strategies = {id: _document(specs[id])["strategy"] for id in (queued.id, ready.id, bare.id)}
+    assert {(one["kind"], tuple(one["architecture"]), one["dropout"]) for one in strategies.values()} == {
+        ("retrain", (0, 0, 0), 0.1)
+    }
+    assert "architecture" not in _document(specs[queued.id])
 
     migrate(engine)
     assert known(world) == before

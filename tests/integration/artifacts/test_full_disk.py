@@ -63,9 +63,14 @@ def test_a_store_that_turns_read_only_says_so_and_goes_on_afterwards(disk: Small
             assert (answer.status_code, "cannot be written" in answer.json()["detail"]) == (507, True), answer.text
             assert int(answer.headers["Retry-After"]) > 0
             assert "Read-only file system" in checks(world)["artifacts"]
+            assert "hilnas.sqlite3 cannot be written" in checks(world)["database"]
+            answer = http.post("/api/v1/artifacts:scrub")
+            assert (answer.status_code, "cannot be written" in answer.json()["detail"]) == (507, True), answer.text
+            assert http.get("/api/v1/artifacts:scrub").status_code == 200
             assert http.get("/api/v1/artifacts").status_code == 200
         assert http.put(url, content=b"x").status_code == 201
         assert checks(world) == {}
+        assert http.post("/api/v1/artifacts:scrub").status_code == 202
 
 
 def test_a_database_without_room_answers_that_storage_is_short(disk: SmallDisk, world: World) -> None:

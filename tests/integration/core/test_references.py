@@ -38,7 +38,7 @@ def version(things: OwnedThings, client: httpx2.Client) -> dict[str, str]:
 
 
 def inheriting(source: str) -> dict[str, object]:
-    return {**NETWORK, "strategy": {**NETWORK["strategy"], "inherit_from": source}}
+    return {**NETWORK, "inherit_from": source}
 
 
 def test_a_network_inherits_from_a_version_however_it_is_named(client: httpx2.Client, version: dict[str, str]) -> None:
@@ -46,16 +46,19 @@ def test_a_network_inherits_from_a_version_however_it_is_named(client: httpx2.Cl
     for source in named:
         made = client.post(f"{API}/networks", json=inheriting(source))
         assert made.status_code == 202, (source, made.text)
+        assert made.json()["spec"]["inherit_from"] == version["version"], source
+        first = {**TRAINING, "strategy": {"kind": "retrain", "architecture": [0] * 4, "inherit_from": source}}
+        made = client.post(f"{API}/supernets", json=first)
         assert made.json()["spec"]["strategy"]["inherit_from"] == version["version"], source
     unknown = client.post(f"{API}/networks", json=inheriting("no-such-net"))
-    assert [one["pointer"] for one in unknown.json()["errors"]] == ["/strategy/inherit_from"]
+    assert [one["pointer"] for one in unknown.json()["errors"]] == ["/inherit_from"]
 
 
 def test_a_supernet_without_weights_stands_for_none(client: httpx2.Client) -> None:
     client.post(f"{API}/supernets", json={**TRAINING, "name": "not-yet"})
     refused = client.post(f"{API}/networks", json=inheriting("not-yet"))
     assert refused.status_code == 422, refused.text
-    assert [one["pointer"] for one in refused.json()["errors"]] == ["/strategy/inherit_from"]
+    assert [one["pointer"] for one in refused.json()["errors"]] == ["/inherit_from"]
     assert "not-yet" in refused.text
 
 

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from server.core.database.engine import open_engine
+from server.core.home import ADMIN_TOKEN_FILE
 from tests.support.processes.warm_start import WarmProcess
 from tests.support.worlds.databases import PostgresServer
 
@@ -35,6 +36,20 @@ def _text(file: Path) -> None:
 def _truncated(file: Path) -> None:
     _whole(file)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _last_byte_lost(file: Path) -> None:
+    _whole(file)
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def _emptied(file: Path) -> None:
+    file.write_bytes(b"")
+    (file.parent / ADMIN_TOKEN_FILE).write_text("nas_adm_of-an-earlier-start\n")
+
+
+def _garbage_in_its_log(file: Path) -> None:
+    file.with_name(f"{file.name}-wal").write_bytes(os.urandom(40_000))
 
 
 def _only_its_head(file: Path) -> None:
@@ -77,8 +92,11 @@ def _whole(file: Path) -> None:
     [
         (_garbage, "not a database"),
         (_text, "not a database"),
-        (_truncated, "malformed"),
-        (_only_its_head, "database"),
+        (_truncated, "cut off"),
+        (_last_byte_lost, "1 of them are lost: restore a backup"),
+        (_emptied, "is empty, though there were data"),
+        (_garbage_in_its_log, "log hilnas.sqlite3-wal cannot be read"),
+        (_only_its_head, "cut off"),
         (_holes, "database"),
         (_newer, "9999_of_tomorrow"),
         (_two_schemas, " and 9999_of_tomorrow"),

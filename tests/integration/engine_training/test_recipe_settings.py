@@ -27,8 +27,9 @@ from nas_engine.spaces.densenas.routing_weights import normalise
 from nas_engine.spaces.shufflenet import ShuffleNetParameters, ShuffleNetSpace
 from nas_engine.training.data.augmentation import AUGMENTATIONS
 from nas_engine.training.data.dataset import ArraySplit, Normalisation
+from nas_engine.training.data.decoding.picture import CROP_RATIO, Decoding, _random_box, decode
 from nas_engine.training.data.files import fit_array
-from nas_engine.training.data.folder import CROP_RATIO, Decoding, _random_box, decode, load_folder
+from nas_engine.training.data.folder import load_folder
 from nas_engine.training.data.stream import CalibrationBatches, PlainBatches, TrainingStream
 from nas_engine.training.evaluator import SupernetEvaluator
 from nas_engine.training.loop import Hooks

@@ -14,10 +14,10 @@ import torch
 
 from nas_engine.domain.search_space import Form
 from nas_engine.settings.base import SpaceSpec
-from nas_engine.settings.strategies import RetrainSettings, StrategySettings, UniformSettings
+from nas_engine.settings.strategies import NetworkSettings, StrategySettings, UniformSettings
 from nas_engine.settings.training import TrainingSettings
 from nas_engine.supernet.weights import WeightStore
-from nas_engine.training.command import NetworkRecipe, SupernetRecipe, main
+from nas_engine.training.command import SupernetRecipe, main, recipe_of
 from tests.support.samples.datasets import striped_images
 from tests.support.samples.training_run import changed, tiny_config, tiny_space
 
@@ -31,11 +31,12 @@ def _data(folder: Path) -> str:
     return str(path)
 
 
-def _recipe(folder: Path, strategy: StrategySettings | RetrainSettings, settings: TrainingSettings) -> str:
+def _recipe(folder: Path, strategy: StrategySettings | NetworkSettings, settings: TrainingSettings) -> str:
     space = SpaceSpec(id="spos", parameters=dict(tiny_space(0.0).parameters))
-    kind = NetworkRecipe if isinstance(strategy, RetrainSettings) else SupernetRecipe
-    recipe = kind.model_validate({**dict(settings), "space": space, "dataset": "stripes", "strategy": strategy})
-    path = folder / f"{strategy.kind}.json"
+    named = {**dict(settings), "space": space, "dataset": "stripes"}
+    own = dict(strategy) if isinstance(strategy, NetworkSettings) else {"strategy": strategy}
+    recipe = recipe_of({**named, **own})
+    path = folder / f"{type(strategy).__name__}.json"
     path.write_text(recipe.model_dump_json())
     return str(path)
 
@@ -54,7 +55,7 @@ def test_a_supernet_is_trained_and_one_of_its_architectures_retrained_from_it(
     assert main(supernet) == 0  # finished already: the checkpoint is kept
     assert capsys.readouterr().err == ""
 
-    settings = RetrainSettings(num_calibration_batches=2)
+    settings = NetworkSettings(num_calibration_batches=2)
     again = _arguments(_recipe(tmp_path, settings, tiny_config(6)), tmp_path, "subnet.safetensors")
     inherit = ["--architecture", "[1, 2]", "--inherit", str(tmp_path / "supernet.safetensors")]
     assert main([*again, *inherit]) == 0

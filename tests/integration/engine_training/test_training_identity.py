@@ -71,7 +71,7 @@ def test_a_retraining_of_the_first_release_is_the_same_run() -> None:
     wanted = {"kind": "retrain", "architecture": [1, 2], "dropout": 0.1}
     settings = NetworkSpec.model_validate({**BASE, "strategy": wanted})
     graph = SPACE.graph(SPACE.parse([1, 2]), Form.DEPLOYED)
-    strategy = SinglePath(graph, settings.strategy, label_smoothing=0.1)
+    strategy = SinglePath(graph, settings, label_smoothing=0.1)
     stored = "ba7a7e372059504df941914c3c542cbec9c23bbb44a7933b37735893da32012e"
     assert run_identity(strategy, tiny_weights(SPACE), striped_dataset(), settings) == stored
 

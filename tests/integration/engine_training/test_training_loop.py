@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from pydantic import ValidationError
 
-from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import DatasetError, TrainingError
 from nas_engine.domain.layer_graph import LayerGraph
-from nas_engine.domain.search_space import Form, SearchSpace
+from nas_engine.domain.search_space import Form
 from nas_engine.settings.strategies import UniformSettings
 from nas_engine.settings.training import (
     AugmentationName,
@@ -117,7 +116,8 @@ def test_paths_that_are_not_sampled_see_neither_momentum_nor_weight_decay() -> N
     assert len(moved) < len(before)
     # A second step on other paths leaves the first step's alone, although they have momentum now.
     config = changed(config, iterations=2)
-    drawn = [_drawn(space, config.seed, step) for step in range(2)]
+    rngs = [Randomness(config.seed).numpy(Stream.ARCHITECTURE, step) for step in range(2)]
+    drawn = [uniform_sampler(space)(rng).genotype for rng in rngs]
     assert drawn[0] != drawn[1]
     later = train(
         UniformStrategy(space, UniformSettings(), label_smoothing=0.1), before, striped_dataset(), config, device=CPU
@@ -127,10 +127,6 @@ def test_paths_that_are_not_sampled_see_neither_momentum_nor_weight_decay() -> N
     )
     assert only_first
     assert all(torch.equal(after[name], later[name]) for name in only_first)
-
-
-def _drawn(space: SearchSpace, seed: int, step: int) -> Genotype:
-    return uniform_sampler(space)(Randomness(seed).numpy(Stream.ARCHITECTURE, step)).genotype
 
 
 def test_weight_decay_acts_on_convolutions_and_the_classifier_only() -> None:

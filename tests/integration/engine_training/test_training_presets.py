@@ -19,8 +19,8 @@ def test_every_preset_is_a_document_that_gives_it_back_and_builds_its_strategy(n
     assert type(spec).model_validate_json(spec.model_dump_json()) == spec
     space = create_space(spec.space.id, spec.space.parameters)
     if isinstance(spec, NetworkSpec):
-        if spec.strategy.architecture is not None:
-            space.parse(spec.strategy.architecture)
+        if spec.architecture is not None:
+            space.parse(spec.architecture)
     else:
         create_strategy(space, spec.strategy, label_smoothing=0.1)
 
@@ -37,7 +37,7 @@ def test_spos_is_the_published_recipe() -> None:
     retraining = TRAINING_PRESETS["spos-imagenet-retrain"].spec
     assert retraining.iterations == 300_000
     assert isinstance(retraining, NetworkSpec)
-    assert retraining.strategy.num_calibration_batches * retraining.batch_size == 1_280_000
+    assert retraining.num_calibration_batches * retraining.batch_size == 1_280_000
 
 
 def test_alphanet_is_the_published_recipe() -> None:

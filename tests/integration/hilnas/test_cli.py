@@ -95,13 +95,9 @@ def test_a_search_is_followed_to_its_front(
     assert _json(search.main, capsys, "front", search_id)["latency_kind"] == "measured"
     events = [json.loads(line) for line in _run(search.main, capsys, "events", search_id).splitlines()]
     assert [event["type"] for event in events if event["type"] in {"state", "generation"}][-1] == "state"
-    rows = list(csv.DictReader(io.StringIO(_export(capsys, "--search", search_id))))
+    rows = list(csv.DictReader(io.StringIO(_run(measurements.main, capsys, "export", "--search", search_id))))
     assert len(rows) == 3
     assert {row["validity"] for row in rows} == {"noisy"}
-
-
-def _export(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    return _run(measurements.main, capsys, "export", *argv)
 
 
 def test_an_empty_listing_of_measurements_says_which_filter_hides_what(

@@ -110,7 +110,9 @@ def test_a_followed_table_says_who_is_missed(
         return shown.getvalue().replace("\n", " ")
 
     waiting = until_said(said, end)
-    assert tables.main(["create", str(spec), "--follow"]) != 0
+    assert tables.main(["create", str(spec), "--follow"]) == 1
+    (ended,) = server.sdk().latency_tables.all(limit=1)
+    assert tables.main(["follow", ended.id]) == 1, "it did not complete"
     waiting.join(PATIENCE_S)
     assert GONE in said()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import threading
 import zipfile
@@ -142,12 +143,15 @@ def test_from_a_front_to_a_board(shell: Found, capsys: pytest.CaptureFixture[str
     printed = run(explain, capsys)
     assert "->" in printed
     assert "measured" in printed
-    assert "no layer was timed: order it with `hilnas candidates explain --measure`" in " ".join(printed.split())
+    assert "latency [us]" in printed, "a unit in brackets is no markup"
     with shell.server.sdk() as nas:
+        order = f"hilnas candidates explain {nas.searches.candidate(shell.other).short_id} --measure"
+        assert f"no layer was timed: order it with `{order}`" in " ".join(printed.split())
         before_measuring = nas.candidates.explain(shell.other)
         assert nas.candidates.layers(shell.other).tables == []
     printed = run(measure, capsys)
     assert "time per block, measured on an emulated device: onnxruntime " in printed
+    assert "time [us]" in printed
     with shell.server.sdk() as nas:
         _check_layers(nas, shell.other)
         was, now = (
@@ -262,4 +266,14 @@ def test_is_it_really_faster(shell: Found, capsys: pytest.CaptureFixture[str]) -
     port = int(shell.server.grpc_address.rpartition(":")[2])
     shell.agent = AgentProcess(shell.folder, port, *BOARD, name="bench-2", token=shell.token)
     printed = run(again.replace("25", "1000"), capsys)
-    assert "measured again: same" in printed
+    assert re.search(r"measured again: same: .* in the bundle .*; difference [-+]?\d.*, up to .* is the same", printed)
+    status = cli.main(["bundles", "verify", "evidence.zip", "--on", "cpu-emulator", "--within-percent", "0", "--json"])
+    said = json.loads(capsys.readouterr().out)["measured_again"]
+    # Nothing counts as the same then, so that the interval alone decides which of the others it is.
+    beyond = abs(said["difference_us"]) > said["interval_us"]
+    assert (said["verdict"], status) == (("not the same", 1) if beyond else ("cannot be told", 6))
+    assert said["difference_us"] == pytest.approx(said["after_us"] - said["before_us"])
+    assert said["interval_us"] > 0
+    with shell.server.sdk() as nas:
+        first, second = (nas.devices.get(name).id for name in ("bench-1", "bench-2"))
+    assert f"device: {first} in the bundle, {second} now" in said["remarks"]

@@ -38,8 +38,21 @@ def test_a_worker_is_dead_when_it_was_not_heard_of_for_long_enough() -> None:
     )
     stopped = replace(STEPPER, left_at=NOW)
     assert "host-1 was stopped 0 s ago" in absence((stopped,), JobKind.SEARCH_STEP, NOW)
-    assert death((STEPPER,), "host-1", NOW) == death((STEPPER,), "another", late) == ""
-    assert death((STEPPER,), "host-1", late).startswith("worker host-1, which has the job, was last heard of 10 s ago")
+
+
+def test_a_job_whose_worker_died_says_whether_another_can_take_it_over() -> None:
+    late = NOW + timedelta(seconds=DEAD_AFTER_S + 1)
+    other = replace(STEPPER, id="host-2", beat_at=late)
+    step = JobKind.SEARCH_STEP
+    assert death((STEPPER,), "host-1", step, NOW) == death((STEPPER,), "another", step, late) == ""
+    gone = "worker host-1, which has the job, was last heard of 10 s ago"
+    assert death((STEPPER, other), "host-1", step, late) == f"{gone}: another takes over when its lease ends"
+    alone = f"{gone}, and no other lives: start one with 'hilnas worker'"
+    assert death((STEPPER,), "host-1", step, late) == alone
+    trainer = replace(other, kinds=(JobKind.TRAIN,))
+    assert death((STEPPER, trainer), "host-1", step, late) == alone, "it does no such jobs"
+    stopped = replace(STEPPER, left_at=late)
+    assert "host-1, which has the job, was stopped 0 s ago" in death((stopped,), "host-1", step, late)
 
 
 def test_a_search_without_a_worker_says_so_and_with_one_does_not(world: World) -> None:

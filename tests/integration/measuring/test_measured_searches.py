@@ -35,6 +35,7 @@ from server.searches.fronts import Fronts
 from server.searches.searches import Searches
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.result_tables import SpaceTables
+from tests.support.packages import find_packages, forget, lay_out
 from tests.support.samples.table_results import table_bytes
 from tests.support.worlds.api_world import SMALL_PARAMETERS, World, block_around, latency_spec, measurement
 from tests.support.worlds.service_world import put_measurement
@@ -193,6 +194,39 @@ def test_noisy_members_of_the_front_are_measured_again_before_a_search_that_pred
     assert 0 < len(again) <= 3  # one for every ten candidates asked
     assert one.num_measured == 30 + len(again)
     assert all(len(one.latencies(c)) <= 2 for c in candidates)
+
+
+CAREFUL = """from hilnas import AlgorithmDeclaration
+IT = AlgorithmDeclaration(
+    name="careful", title="Draws, and looks twice", implementation="careful_search:Careful",
+)
+"""
+CAREFUL_SEARCH = """from nas_engine.search.algorithms.random_search import RandomSearch
+from nas_engine.settings.algorithms import RandomSearchSettings
+class Careful(RandomSearch):
+    remeasures = True
+    def __init__(self, problem, settings, seed):
+        super().__init__(problem, RandomSearchSettings(batch_size=10), seed)
+"""
+
+
+def test_noisy_members_are_measured_again_for_an_algorithm_of_a_package_that_wants_it(
+    bench: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    lay_out(folder, "careful", "hilnas.algorithms", "careful", CAREFUL)
+    (folder / "careful_search.py").write_text(CAREFUL_SEARCH)
+    find_packages(monkeypatch, folder)
+    try:
+        one = bench()
+        search = one.search(spread=0.2, num_candidates=30, seed=1, algorithm={"kind": "careful"})
+        assert search.state is SearchState.COMPLETED, search.reason
+        again = [c for c in one.candidates(search) if len(one.latencies(c)) == 2]
+        assert 0 < len(again) <= 3
+        assert one.num_measured == 30 + len(again)
+    finally:
+        forget()
 
 
 @pytest.mark.parametrize(("spread", "changes"), [(0.0, {}), (0.2, {"remeasure": False})])

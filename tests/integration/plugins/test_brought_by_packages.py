@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -17,27 +19,25 @@ from device_agent.runtime.brought import make_brought
 from device_agent.runtime.settings_schema import settings_schema
 from hilnas.v1 import control_pb2
 from hilnas.wire import identity_to_proto
+from nas_engine.cost.predictor import MetricPredictor
 from nas_engine.domain.errors import InvalidGenotypeError
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import MACS
 from nas_engine.domain.objective import Objective
 from nas_engine.domain.plugins.declarations import (
     AlgorithmDeclaration,
-    DatasetDeclaration,
-    ImageArrays,
     RuntimeDeclaration,
-    WantedImages,
 )
 from nas_engine.domain.plugins.doors import Brought, PluginError, Provider
 from nas_engine.domain.plugins.guard import Guard
 from nas_engine.domain.search_space import Form
-from nas_engine.search.algorithm import SearchProblem
+from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem
 from nas_engine.search.algorithms.random_search import RandomSearch
 from nas_engine.search.brought import BroughtAlgorithm
 from nas_engine.settings.algorithms import RandomSearchSettings
 from nas_engine.spaces.brought import BroughtSpace, probe
-from nas_engine.training.data import source
 from server.fleet.converters import capabilities_from_proto
 from server.fleet.device import DeviceCapabilities, RuntimeDescription
 from tests.support.fakes.space import StagedSpace
@@ -68,6 +68,10 @@ def always(answer: Any) -> Callable[..., Any]:
 
 def raises(*_: Any) -> Any:
     raise RuntimeError("broken inside")
+
+
+def runs_out(*_: Any) -> Any:
+    raise MemoryError("no room")
 
 
 def hangs(*_: Any) -> Any:
@@ -155,6 +159,11 @@ class TestAlgorithms:
             ({"report": lambda: 3}, lambda a: a.report(), "report raised TypeError"),
             ({"pick_models": always([5])}, lambda a: a.pick_models([(1.0,)]), "pick_models returned"),
             ({"front": lambda: [3]}, lambda a: a.front(), "something else than observations"),
+            ({"remeasures": "yes"}, lambda a: a.remeasures, "remeasures is 'yes'"),
+            ({"predictors": raises}, lambda a: a.predictors(), "predictors raised RuntimeError"),
+            ({"predictors": always(3)}, lambda a: a.predictors(), "something else than models by metric"),
+            ({"predictors": always({MACS: 3})}, lambda a: a.predictors(), "something else than models by metric"),
+            ({"predictors": always({})}, lambda a: a.predictors(), "no model of macs"),
             ({"tell": exits}, lambda a: a.tell([]), "tell raised SystemExit"),
         ],
     )
@@ -165,6 +174,16 @@ class TestAlgorithms:
             call(self.algorithm(**answers))
         assert str(caught.value).startswith("theirs of their-package 4.2: ")
         assert reason in str(caught.value)
+
+    def test_one_that_remeasures_and_predicts_is_believed(self) -> None:
+        models = {MACS: MetricPredictor(PROBLEM.space.genes, MACS)}
+        algorithm = self.algorithm(remeasures=True, predictors=always(models))
+        assert (algorithm.remeasures, algorithm.predictors()) == (True, models)
+
+    def test_one_that_says_nothing_of_either_does_neither(self) -> None:
+        old = SimpleNamespace(batch_size=1)  # of a package that is older than both
+        algorithm = BroughtAlgorithm(cast("SearchAlgorithm", old), PROBLEM, guard())
+        assert (algorithm.remeasures, algorithm.predictors()) == (False, None)
 
     def test_a_checkpoint_remembers_what_was_asked(self) -> None:
         first, second = self.algorithm(), self.algorithm()
@@ -257,8 +276,80 @@ class TestRuntimes:
         with pytest.raises(JobFailedError, match=r"theirs of their-package 4\.2: RuntimeError: broken inside"):
             session.run()
         classifier = runtime.load_classifier(ROOT, SessionSettings(format="onnx"))
-        with pytest.raises(JobFailedError, match="it answered NaN"):
+        with pytest.raises(JobFailedError, match=r"theirs of their-package 4\.2: its outputs hold NaN"):
             classifier.outputs(np.zeros((1, 2), np.float32))
+
+    @pytest.mark.parametrize(
+        ("answers", "asked", "failure", "reason"),
+        [
+            ({"run": exits}, "run", FailureType.RUN_FAILED, "SystemExit: 4"),
+            ({"run": runs_out}, "run", FailureType.OUT_OF_MEMORY, "MemoryError: no room"),
+            ({"outputs": always([np.full(2, np.inf)])}, "outputs", FailureType.OUTPUT_MISMATCH, "NaN or infinities"),
+            ({"outputs": always(["a"])}, "outputs", FailureType.RUN_FAILED, "it answered <U1, which are no numbers"),
+            ({"outputs": always(None)}, "outputs", FailureType.RUN_FAILED, "TypeError"),
+            ({"last_npu_ns": always(float("nan"))}, "last_npu_ns", FailureType.RUN_FAILED, "last_npu_ns is nan"),
+            ({"last_npu_ns": always(-5)}, "last_npu_ns", FailureType.RUN_FAILED, "last_npu_ns is -5"),
+            ({"last_npu_ns": always("3")}, "last_npu_ns", FailureType.RUN_FAILED, "last_npu_ns is '3'"),
+        ],
+    )
+    def test_each_answer_of_a_session_is_held_to_the_protocol(
+        self, monkeypatch: pytest.MonkeyPatch, answers: Any, asked: str, failure: FailureType, reason: str
+    ) -> None:
+        monkeypatch.setattr(TheirRuntime, "load", always(Loaded(Changed(None, **answers), 0, 0)))
+        session = self.made().load(ROOT, SessionSettings(format="onnx")).session
+        with pytest.raises(JobFailedError, match=re.escape(reason)) as caught:
+            getattr(session, asked)()
+        assert caught.value.type is failure
+        assert "theirs of their-package 4.2" in str(caught.value)
+
+    @pytest.mark.parametrize("duration", [float("nan"), -1, None, "5", True])
+    def test_times_of_loading_are_whole_nanoseconds(self, monkeypatch: pytest.MonkeyPatch, duration: Any) -> None:
+        monkeypatch.setattr(TheirRuntime, "load", always(Loaded(Changed(None), 0, duration)))
+        with pytest.raises(JobFailedError, match=r"theirs of their-package 4\.2: init_ns is .*whole nanoseconds"):
+            self.made().load(ROOT, SessionSettings(format="onnx"))
+
+    @pytest.mark.parametrize(
+        ("told", "reason"),
+        [
+            ([float("nan")], "its clock says nan"),
+            ([3, 2], "its clock went back by 1 ns"),
+            ([KeyError("gone")], "KeyError: 'gone'"),
+        ],
+    )
+    def test_its_clock_tells_whole_nanoseconds_and_never_goes_back(
+        self, monkeypatch: pytest.MonkeyPatch, told: list[Any], reason: str
+    ) -> None:
+        rest = iter(told)
+
+        def now_ns() -> Any:
+            found = next(rest)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        monkeypatch.setattr(TheirRuntime, "clock", Changed(None, now_ns=now_ns))
+        clock = self.made().clock
+        for _ in told[:-1]:
+            clock.now_ns()
+        with pytest.raises(JobFailedError, match=rf"theirs of their-package 4\.2: {reason}"):
+            clock.now_ns()
+
+    def test_a_runtime_without_a_clock_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(TheirRuntime, "clock")
+        with pytest.raises(JobFailedError, match=r"theirs of their-package 4\.2: AttributeError"):
+            _ = self.made().clock
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"core_masks": ()}, {"model_formats": ["onnx"]}, {"versions": ((1, None),)}, {"dtypes": ("fp32",)}],
+    )
+    def test_facts_that_an_agent_cannot_go_by_are_refused(
+        self, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+    ) -> None:
+        monkeypatch.setattr(TheirRuntime, "facts", replace(TheirRuntime.facts, **change))
+        (name,) = change
+        with pytest.raises(RuntimeUnavailableError, match=rf"theirs of their-package 4\.2: .*wrong: {name} is"):
+            self.made()
 
     def test_agents_report_the_schema_of_its_settings(self) -> None:
         declaration = RuntimeDeclaration(name="theirs", title="", implementation="a:b", settings=ManySettings)
@@ -289,26 +380,3 @@ class TestRuntimes:
     def test_settings_that_need_pydantic_are_refused(self) -> None:
         with pytest.raises(PluginError, match="agents have no pydantic"):
             RuntimeDeclaration(name="theirs", title="", implementation="a:b", settings=RandomSearchSettings)
-
-
-@pytest.mark.parametrize(
-    ("gives", "reason"),
-    [
-        (raises, "raised RuntimeError: broken inside"),
-        (always([1, 2]), "it gave a list"),
-        (
-            always(
-                ImageArrays(np.full((4, 8, 8, 1), np.nan), np.zeros(4), np.zeros((2, 8, 8, 1)), np.zeros(2), ("a",))
-            ),
-            "its images cannot be used: images are float64",
-        ),
-        (
-            always(ImageArrays(*(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 1, 9, 0])) * 2, ("a", "b"))),
-            "labels run from 0 to 9, there are 2 classes",
-        ),
-    ],
-)
-def test_a_data_set_at_fault_is_named(gives: Any, reason: str) -> None:
-    declaration = DatasetDeclaration(name="theirs", title="", implementation="a:b")
-    with pytest.raises(PluginError, match=rf"theirs of their-package 4\.2: .*{reason}"):
-        source.brought_dataset(Brought(declaration, WHO), gives, None, WantedImages(name="theirs"))

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nas_engine.domain.metrics import TOP1
 from nas_engine.domain.plugins.doors import Door, Provider
 from server.candidates.search import UsedPlugin
 from server.candidates.states import SearchState
 from server.core.errors import InvalidSpecError
+from server.jobs.states import JobKind
 from server.spaces.datasets import DatasetCatalog
 from tests.support.packages import find_packages, forget, lay_out
 from tests.support.paths import ROOT
+from tests.support.samples.table_results import table_bytes
 from tests.support.worlds.databases import TestDatabase
-from tests.support.worlds.worker_world import WorkerWorld
+from tests.support.worlds.worker_world import EVALUATION, TINY_SPACE, WorkerWorld
 
 CLIMB = {"kind": "hill_climb", "batch_size": 4}
 SOURCES = ROOT / "docs" / "examples" / "algorithm_hill_climb"
@@ -38,10 +42,12 @@ def _nothing_is_remembered() -> object:
     forget()
 
 
-def install(folder: Path, version: str) -> None:
+def install(folder: Path, version: str, **changes: str) -> None:
     for old in folder.glob("*.dist-info"):
         shutil.rmtree(old)
     source = (SOURCES / "hilnas_hill_climb.py").read_text()
+    for name, value in changes.items():
+        source = source.replace('name="hill_climb",', f'name="hill_climb", {name}={value},')
     what = ("hilnas.algorithms", "hill_climb", source)
     lay_out(folder, "hilnas-hill-climb", *what, version=version, attribute="ALGORITHM")
     shutil.copy(SOURCES / "hilnas_hill_climb_search.py", folder)
@@ -90,6 +96,59 @@ def test_a_worker_without_the_package_refuses_the_search(
     assert "on this worker it is not installed" in failed.reason
 
 
+def test_another_version_between_two_evaluations_ends_the_search_and_loses_no_value(
+    tmp_path: Path, sqlite_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    shapes = (ROOT / "docs" / "examples" / "dataset_shapes" / "hilnas_shapes.py").read_text()
+    what = ("hilnas-shapes", "hilnas.datasets", "shapes", shapes)
+    lay_out(folder, *what, version="1.0", attribute="SHAPES")
+    find_packages(monkeypatch, folder)
+    world = WorkerWorld(sqlite_database, tmp_path)
+    search = world.search(
+        objectives=[{"metric": "top1"}, {"metric": "macs"}],
+        supernet=world.ready_supernet(dataset="shapes").id,
+        evaluation=EVALUATION,
+        algorithm={"kind": "random", "batch_size": 4},
+        budget={"num_candidates": 8},
+    )
+    num_evaluated = 0
+    while num_evaluated < 2:
+        job = world.claim()
+        assert job is not None
+        world.do(job)
+        num_evaluated += job.kind is JobKind.EVALUATE
+    shutil.rmtree(next(folder.glob("*.dist-info")))
+    lay_out(folder, *what, version="2.0", attribute="SHAPES")
+    forget()
+    world.restart()
+    world.run_and_report()
+    failed = world.searches.get_search(search.id)
+    assert failed.state is SearchState.FAILED
+    assert "an evaluation failed" in failed.reason
+    assert "shapes of hilnas-shapes 1.0" in failed.reason
+    assert "it is of hilnas-shapes 2.0" in failed.reason
+    ends = [(candidate.state.value, candidate.reason) for candidate in world.candidates(search)]
+    assert ends == [("complete", "")] * 2 + [("failed", "the search was failed")] * 2
+    assert all(TOP1 in candidate.values for candidate in world.candidates(search)[:2])
+    # With the version put back, another search begins with what this one found.
+    shutil.rmtree(next(folder.glob("*.dist-info")))
+    lay_out(folder, *what, version="1.0", attribute="SHAPES")
+    forget()
+    world.restart()
+    again = world.search(
+        objectives=[{"metric": "top1"}, {"metric": "macs"}],
+        supernet=failed.spec.supernet,
+        evaluation=EVALUATION,
+        algorithm={"kind": "random", "batch_size": 4},
+        budget={"num_candidates": 4},
+        warm_start={"search": search.id},
+    )
+    world.run()
+    assert world.searches.get_search(again.id).state is SearchState.COMPLETED
+
+
 def test_its_settings_are_checked_where_it_is_launched(
     installed: Path, sqlite_database: TestDatabase, tmp_path: Path
 ) -> None:
@@ -103,6 +162,31 @@ def test_its_settings_are_checked_where_it_is_launched(
     shifted = {"shifting": {}, "supernet": world.ready_supernet().id, "objectives": [{"metric": "top1"}]}
     with pytest.raises(InvalidSpecError, match="shifting does not go with hill_climb: its package does not say so"):
         world.search(algorithm=CLIMB, **shifted)
+
+
+@pytest.mark.parametrize(
+    ("spaces", "space", "reason"),
+    [
+        ("dense", TINY_SPACE, "hill_climb searches densely connected spaces, 'spos' is none"),
+        ("graphs", {"id": "mine"}, "space 'mine' is a table of results: .* take another one"),
+    ],
+)
+def test_a_space_that_it_does_not_search_is_refused_where_it_is_launched(
+    installed: Path, sqlite_database: TestDatabase, tmp_path: Path, spaces: str, space: dict[str, Any], reason: str
+) -> None:
+    install(installed, "1.0", spaces=f'__import__("hilnas").SearchedSpaces("{spaces}")')
+    forget()
+    world = WorkerWorld(sqlite_database, tmp_path)
+    stored = world.artifacts.put(table_bytes(3), "application/json")
+    world.space_tables.register("mine", stored.sha256, world.spaces)
+    with pytest.raises(InvalidSpecError, match=reason) as caught:
+        world.search(space=space, algorithm=CLIMB, objectives=[{"metric": "macs"}])
+    assert [violation.pointer for violation in caught.value.violations] == ["/algorithm"]
+    install(installed, "1.0")
+    forget()
+    assert (
+        world.search(space=space, algorithm=CLIMB, objectives=[{"metric": "macs"}]).spec.algorithm.kind == "hill_climb"
+    )
 
 
 def test_a_registered_data_set_whose_package_is_at_fault_is_left_out_and_the_others_stay(

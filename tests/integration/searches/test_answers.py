@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import httpx2
 import numpy as np
@@ -163,6 +164,48 @@ def test_pages_are_found_by_names_and_numbers(url: str, nas: Hilnas, search: Sea
         for reference in ("lat-1.2", second.short_id, second.arch_id[:12]):
             assert second.id in http.get(f"/candidates/{reference}").text, reference
         assert http.get("/searches/lat-98").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["my first, $HOME 'quoted' [/b]", "exp/lr=0.1 (é)", "探索 1", "..a", "50% #2?"])
+def test_whatever_a_name_holds_it_names(
+    url: str, nas: Hilnas, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HILNAS_URL", url)
+    monkeypatch.setenv("HILNAS_TOKEN", ADMIN)
+    monkeypatch.setenv("COLUMNS", "120")
+    made = nas.searches.create(latency_spec(name=name))
+    assert cli.main(["search", "show", name]) == 0
+    assert name in capsys.readouterr().out, "and is no markup"
+    assert cli.main(["search", "front", name]) == 0
+    assert "No candidate is complete." in capsys.readouterr().out
+    assert nas.searches.get(name).id == made.id
+    assert nas.searches.answer(name).ship is None
+    page = nas.searches.candidates(name)
+    assert list(page) == []
+    with httpx2.Client(base_url=url, follow_redirects=True) as http:
+        http.post("/login", data={"token": ADMIN})
+        assert f'data-search="{made.id}"' in http.get(f"/searches/{quote(name, safe='')}").text
+    with httpx2.Client(base_url=url) as http:
+        sent = http.get(f"/searches/{quote(name, safe='')}", headers={"Accept": "text/html"}).headers["location"]
+        assert unquote(unquote(sent.partition("next=")[2])) == f"/searches/{name}"
+    assert nas.searches.cancel(name).desired_state.value == "cancelled"
+
+
+def test_a_page_of_a_named_thing_links_to_the_next(world: World, url: str, nas: Hilnas) -> None:
+    nas.searches.create(latency_spec(2, name="名/1"))
+    world.step(GENOTYPES[:2])
+    path = f"/api/v1/searches/{quote('名/1', safe='')}/candidates"
+    with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {ADMIN}"}) as http:
+        first = http.get(path, params={"page_size": 1})
+        assert first.headers["link"].startswith(f"<{path}?")
+        second = http.get(first.headers["link"].partition(">")[0][1:])
+        assert [one["seq"] for one in second.json()["items"]] == [2]
+    nas.searches.cancel("名/1")
+
+
+def test_a_colon_of_a_name_is_told(nas: Hilnas) -> None:
+    with pytest.raises(ValueError, match="'18:00' holds a colon, which no path takes: give the id of the search"):
+        nas.searches.get("18:00")
 
 
 def test_what_means_several_things_is_refused_with_what_it_may_mean(nas: Hilnas, search: SearchResource) -> None:

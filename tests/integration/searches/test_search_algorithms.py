@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nas_engine.domain.metrics import TOP1
 from server.candidates.states import CandidateState, SearchState
 from server.core.errors import InvalidSpecError
 from tests.support.worlds.databases import TestDatabase
@@ -64,6 +65,21 @@ def test_a_worker_that_restarts_after_every_job_asks_the_same_candidates(world: 
         world.do(job)
         world.restart()
     assert [c.genotype for c in world.candidates(search)] == [c.genotype for c in world.candidates(undisturbed)]
+
+
+def test_what_misses_a_constraint_that_is_evaluated_is_counted(world: WorkerWorld) -> None:
+    objectives = [{"metric": "top1"}, {"metric": "macs"}]
+    supernet = world.ready_supernet().id
+    free = world.ran(objectives=objectives, supernet=supernet, algorithm={"kind": "random", "batch_size": 5})
+    accuracies = sorted(candidate.values[TOP1] for candidate in world.candidates(free))
+    assert free.progress.num_unmet == 0
+    bound = [{"metric": "top1", "minimum": accuracies[-3]}]
+    search = world.ran(
+        objectives=objectives, supernet=supernet, constraints=bound, algorithm={"kind": "random", "batch_size": 5}
+    )
+    missed = [one for one in world.candidates(search) if one.values[TOP1] < accuracies[-3]]
+    assert search.progress.num_unmet == len(missed) > 0
+    assert search.progress.num_infeasible == 0, "they were evaluated"
 
 
 def test_scarlet_picks_models_from_the_front_at_the_end(world: WorkerWorld) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from nas_engine.domain.metrics import LATENCY_US
+from nas_engine.domain.objective import Constraint
 from server.artifacts.files import FileByteStore
 from server.candidates.states import CandidateState, EndReason, SearchState
+from server.searches.answers.answer import Answers
+from server.searches.answers.wording import headline, next_steps
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import SPEC, World, run_to_end
 
@@ -33,6 +36,22 @@ def test_a_search_that_nothing_satisfied_fails_and_names_the_nearest(world: Worl
     assert world.states(search) == [CandidateState.COMPLETE] * 6, "what was measured stays"
     front = world.fronts.of_search(search.id, with_dominated=True)
     assert (front.num_complete, front.num_feasible, len(front.dominated)) == (6, 0, 6)
+
+
+def test_the_answer_of_such_a_search_says_why_and_what_comes_nearest(world: World) -> None:
+    device = world.enrol()
+    bounds = [{"metric": "macs", "maximum": 1e9}, *TOO_FAST]
+    search = run_to_end(world, device, world.search(constraints=bounds))
+    for bound in ((), (Constraint(LATENCY_US, maximum=1e6),)):
+        answer = Answers(world.uow, world.fronts).of_search(search.id, bound)
+        assert answer.unknown == (), "there are latencies, if none within the search's own bound"
+        assert headline(answer).endswith(
+            "nothing, none of the 6 complete candidates of the search meets its own constraints, "
+            "macs <= 1e+09 and latency_us <= 10"
+        )
+        nearest, front = next_steps(answer)
+        assert nearest.command == f"hilnas search candidates {search.short_id} --order-by latency_us --limit 5"
+        assert front.command == f"hilnas search front {search.short_id}"
 
 
 def test_of_two_bounds_both_are_named_with_what_the_nearest_has(world: World) -> None:

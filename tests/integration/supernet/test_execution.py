@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from numpy.typing import NDArray
 
 from nas_engine.domain.errors import InvalidGraphError, WeightsError
 from nas_engine.domain.graph_builder import GraphBuilder
@@ -136,8 +135,9 @@ def test_an_extracted_subnet_gives_the_outputs_of_its_path_in_the_supernet(genot
     with torch.no_grad():
         path = forward(images[0], supernet, weights=weights, norm=norm)
         assert torch.allclose(module(images[0]), path, rtol=1e-5, atol=1e-6)
+        arrays = deployed_weights(deployed, weights)
         through_deployed = forward(
-            images[0], deployed, weights=_tensors(deployed_weights(deployed, weights)), norm=norm
+            images[0], deployed, weights={name: torch.tensor(array) for name, array in arrays.items()}, norm=norm
         )
     assert torch.allclose(through_deployed, path, rtol=1e-5, atol=1e-6)
 
@@ -234,10 +234,6 @@ def test_calibrated_statistics_of_another_width_are_refused() -> None:
     norm = Calibrated(CalibratedStatistics.from_values(statistics, CPU))
     with pytest.raises(WeightsError, match="another architecture"):
         forward(images[0], wide, weights=WeightStore.create([wide], _rng()), norm=norm)
-
-
-def _tensors(arrays: dict[str, NDArray[np.float32]]) -> dict[str, torch.Tensor]:
-    return {name: torch.tensor(array) for name, array in arrays.items()}
 
 
 def test_a_relu_never_overwrites_a_value_that_somebody_else_reads() -> None:

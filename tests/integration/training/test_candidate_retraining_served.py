@@ -34,7 +34,7 @@ def test_a_candidate_is_retrained_over_rest_and_its_model_is_found(
     nas = served.nas
     training = nas.candidates.retrain(candidate.id, {**SETTINGS, "dataset": "stripes"})
     assert training.name == f"retraining of {candidate.id}"
-    assert training.spec.strategy.architecture == candidate.genotype
+    assert training.spec.architecture == candidate.genotype
     served.until(lambda: nas.networks.get(training.id).state is TrainingState.READY, "it is trained")
     (model,) = nas.networks.models(training.id)
     assert (model.format, model.weights, model.state, model.dtype) == ("onnx", "retrained", "ready", "fp32")
@@ -78,6 +78,6 @@ def test_a_preset_without_an_architecture_takes_the_one_that_is_given(
     assert "which architecture" in capsys.readouterr().err
     assert train.main([*preset, "--architecture", "[0, 1]"]) == 1
     assert "which architecture" not in (told := capsys.readouterr().err)
-    assert "/strategy/architecture" in told
+    assert "/architecture" in told
     assert train.main(["--preset", "spos-imagenet", "--architecture", "spos-searched"]) == 1
     assert "for retrainings" in capsys.readouterr().err

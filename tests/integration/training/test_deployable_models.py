@@ -264,7 +264,7 @@ def test_a_candidate_is_retrained_without_copying_its_genotype(world: Converting
     candidate = world.candidates(search)[0]
     wanted = {**FAST, "inherit": True, "dropout": 0.1, "formats": ["onnx", "rknn"], "labels": {"team": "vision"}}
     made = world.retraining.create(candidate.id, parse_candidate_retraining_spec(wanted))
-    strategy = made.spec.strategy
+    strategy = made.spec
     assert strategy.architecture == list(candidate.genotype)
     assert strategy.inherit_from == search.supernet_version_id
     assert (strategy.dropout, strategy.wants_rknn) == (0.1, True)

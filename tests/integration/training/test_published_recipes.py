@@ -172,6 +172,14 @@ def training(settings: TrainingSettings, num_images: int) -> Plan:
 
 
 def strategy(spec: TrainingSpec | NetworkSpec, space: Any) -> Plan:
+    if isinstance(spec, NetworkSpec):
+        return {
+            "strategy": "retrain",
+            "architecture": spec.architecture,
+            "dropout": spec.dropout,
+            "final_statistics_images": spec.num_calibration_batches * spec.batch_size,
+            "trains_on_held_out": spec.train_on_held_out,
+        }
     wanted = spec.strategy
     plan: Plan = {"strategy": wanted.kind}
     match wanted:
@@ -179,13 +187,6 @@ def strategy(spec: TrainingSpec | NetworkSpec, space: Any) -> Plan:
             plan["bins"] = [edge / 1e6 for edge in _edges(space, MacsCounter(space).macs, wanted)]
         case SandwichSettings():
             plan |= {"alphas": [wanted.alpha_min, wanted.alpha_max, wanted.clip], "num_random": wanted.num_random}
-        case _ if isinstance(spec, NetworkSpec):
-            plan |= {
-                "architecture": spec.strategy.architecture,
-                "dropout": spec.strategy.dropout,
-                "final_statistics_images": spec.strategy.num_calibration_batches * spec.batch_size,
-                "trains_on_held_out": spec.strategy.train_on_held_out,
-            }
         case _:
             pass
     return plan

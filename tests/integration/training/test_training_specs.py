@@ -49,7 +49,7 @@ def test_a_retraining_of_what_a_search_found_has_no_architecture_of_its_own() ->
     without = [
         name
         for name, preset in TRAINING_PRESETS.items()
-        if isinstance(preset.spec, NetworkSpec) and preset.spec.strategy.architecture is None
+        if isinstance(preset.spec, NetworkSpec) and preset.spec.architecture is None
     ]
     assert without == ["shifting-imagenet100-retrain"]
 

@@ -132,8 +132,8 @@ def test_a_retraining_preset_without_an_architecture_is_refused_until_one_is_giv
     preset = retraining.model_copy(update={"space": SpaceSpec.model_validate(TINY_SPACE), "dataset": "stripes"})
     with pytest.raises(InvalidSpecError, match="which architecture"):
         world.networks.create_network(preset)
-    strategy = preset.strategy.model_copy(update={"architecture": ARCHITECTURE})
-    assert world.networks.create_network(preset.model_copy(update={"strategy": strategy})).state is TrainingState.QUEUED
+    given = preset.model_copy(update={"architecture": ARCHITECTURE})
+    assert world.networks.create_network(given).state is TrainingState.QUEUED
 
 
 def test_weights_to_inherit_must_be_there(world: WorkerWorld) -> None:

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2
@@ -97,14 +97,17 @@ class PluginEnvironment:
 
 
 @contextmanager
-def served(environment: PluginEnvironment) -> Iterator[Hilnas]:
-    """A server and a worker in the environment, and a client of them; commands run in it find them."""
+def served(environment: PluginEnvironment, *, worker: bool = True) -> Iterator[Hilnas]:
+    """A server and, where wanted, a worker in the environment, and a client of them; commands run in it find them."""
     http, grpc = free_port(), free_port()
     url = f"http://127.0.0.1:{http}"
     environment.variables |= {"HILNAS_URL": url, "HILNAS_GRPC_SERVER": f"127.0.0.1:{grpc}"}
     options = ("--port", str(http), "--grpc-port", str(grpc))
     given = {"HILNAS_WORKER_DEVICE": "cpu", "HILNAS_WORKER_THREADS": "1"}
-    with environment.running("server", "server", *options), environment.running("worker", "worker", **given):
+    with ExitStack() as stack:
+        stack.enter_context(environment.running("server", "server", *options))
+        if worker:
+            stack.enter_context(environment.running("worker", "worker", **given))
         environment.until(lambda: _answers(url), "the server answers")
         environment.variables["HILNAS_TOKEN"] = (environment.home / "admin.token").read_text().strip()
         with Hilnas(url, environment.variables["HILNAS_TOKEN"]) as nas:

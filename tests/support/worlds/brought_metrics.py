@@ -34,7 +34,7 @@ STUCK = MetricDeclaration(
 )
 SPREAD = MetricDeclaration(
     name="spread", title="Spread of the logits.", unit="", goal=Goal.MAXIMIZE, source=MetricSource.EVALUATED,
-    implementation="brought_metrics_code:spread",
+    implementation="brought_metrics_code:spread", label="spread of <logits>", column="spread", words="logit spread",
 )
 NAN = MetricDeclaration(
     name="nan", title="Never a number.", unit="", goal=Goal.MAXIMIZE, source=MetricSource.EVALUATED,

@@ -33,7 +33,7 @@ TRAINING: dict[str, Any] = {
     "dataset": "fashion-mnist-12k",
     "epochs": 1,
 }
-NETWORK: dict[str, Any] = {**TRAINING, "strategy": {"kind": "retrain", "architecture": [0] * 4}}
+NETWORK: dict[str, Any] = {**TRAINING, "architecture": [0] * 4}
 TABLE: dict[str, Any] = {"space": SMALL_SPACE, "device": {"device_type": "rk3588"}}
 FACTS = ModelFacts(input_shapes=((1, 3, 32, 32),), opset=17, size_bytes=10, dtype=Dtype.FP32)
 MODEL = b"a model"

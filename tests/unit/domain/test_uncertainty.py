@@ -35,6 +35,12 @@ def test_a_difference_has_a_sign_and_both_intervals() -> None:
     assert number_text(difference.absolute.scaled(100.0)) == "2 ± 3"
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:
+    for value in (-0.3, 0.3):
+        assert number_text(Interval(value, value - 2.0, value + 2.0), signed=True) == "0 ± 2"
+    assert number_text(Interval(-0.004, -0.154, 0.146)) == "0.00 ± 0.15"
+
+
 def test_without_intervals_a_difference_is_what_it_is() -> None:
     assert Interval(3.0).minus(Interval(2.0)).excludes_zero
     assert not Interval(3.0).minus(Interval(3.0)).excludes_zero

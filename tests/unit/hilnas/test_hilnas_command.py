@@ -85,11 +85,9 @@ def test_an_architecture_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert file.read_text(encoding="utf-8").startswith("<svg")
 
 
-def _own_forms() -> list[tuple[str, str]]:
-    return [(space_id, name) for space_id in space_ids() for name in create_space(space_id).named]
-
-
-@pytest.mark.parametrize(("space_id", "name"), _own_forms())
+@pytest.mark.parametrize(
+    ("space_id", "name"), [(space_id, name) for space_id in space_ids() for name in create_space(space_id).named]
+)
 def test_every_published_model_is_read_in_the_spaces_own_form_too(
     space_id: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,12 @@ WEIGHTS = {
 }
 """Columns of networks by those of the versions that they come from."""
 
+OF_NETWORKS = (
+    *("architecture", "inherit_from", "formats", "rknn_dtype", "rknn_target"),
+    *("dropout", "num_calibration_batches", "evaluation_batch_size", "train_on_held_out"),
+)
+"""Members of a network's spec that its strategy held while it was a supernet's."""
+
 
 def upgrade() -> None:
     op.create_table(
@@ -110,6 +116,7 @@ def _move_back(connection: sa.Connection) -> None:
     supernets, versions, networks, jobs, events = _tables(connection)
     for row in connection.execute(sa.select(networks)).mappings().all():
         values = {c.name: row[c.name] for c in networks.c if c.name not in WEIGHTS}
+        values["spec"] = _with_strategy(values["spec"])
         connection.execute(sa.insert(supernets).values(_plain({**values, "latest_version_id": row["weights_id"]})))
         if row["weights_id"] is not None:
             version = {source: row[name] for name, source in WEIGHTS.items()}
@@ -117,6 +124,15 @@ def _move_back(connection: sa.Connection) -> None:
             connection.execute(sa.insert(versions).values(_plain(version)))
         _refer(connection, jobs, "network_id", "supernet_id", [row["id"]])
         _rename(connection, events, "network_id", "supernet_id", [row["id"]])
+
+
+def _with_strategy(spec: dict[str, Any]) -> dict[str, Any]:
+    """A network's spec as a supernet's: later releases write what it is trained from into the spec itself."""
+    if "strategy" in spec:
+        return spec
+    strategy = {name: spec[name] for name in OF_NETWORKS if name in spec}
+    others = {name: value for name, value in spec.items() if name not in OF_NETWORKS}
+    return {**others, "strategy": {"kind": "retrain", **strategy}}
 
 
 def _refer(connection: sa.Connection, jobs: sa.Table, old: str, new: str, ids: Sequence[str]) -> None:
