@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hilnas.cli.fronts import cell
+from hilnas.cli.shown.fronts import cell
 from hilnas.cli.specs.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import NotFoundError

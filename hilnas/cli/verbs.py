@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.completions import Complete, names_of
 from hilnas.cli.options import (
     JsonOption,
@@ -21,6 +20,7 @@ from hilnas.cli.options import (
     documents,
     print_json,
 )
+from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from nas_engine.domain.plugins.doors import Door
 from nas_engine.domain.plugins.guard import Guard
 from nas_engine.search.algorithm import SearchAlgorithm, SearchProblem
 from nas_engine.search.brought import BroughtAlgorithm
-from nas_engine.settings.algorithm_kinds import BroughtAlgorithmSettings, declared_algorithms
 from nas_engine.settings.base import ProposingSettings
-from nas_engine.settings.declared import read_settings
+from nas_engine.settings.kinds.algorithms import BroughtAlgorithmSettings, declared_algorithms
+from nas_engine.settings.kinds.declared import read_settings
 
 
 def create_algorithm(settings: ProposingSettings, problem: SearchProblem, seed: int = 0) -> SearchAlgorithm:

@@ -26,8 +26,8 @@ from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import declaration_of, searched_names, stored_metric
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.text import did_you_mean
-from nas_engine.settings.declared import SettingsError, read_settings
 from nas_engine.settings.field_docs import Documented
+from nas_engine.settings.kinds.declared import SettingsError, read_settings
 
 STORED: Mapping[str, bool] = {"stored": True}
 """Context of reading stored documents: names of what is not installed any more are taken as they are."""

@@ -18,7 +18,7 @@ from nas_engine.domain.plugins.guard import Guard
 from nas_engine.domain.plugins.survey import surveyed_door
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.domain.text import did_you_mean
-from nas_engine.settings.declared import read_settings, settings_schema
+from nas_engine.settings.kinds.declared import read_settings, settings_schema
 from nas_engine.spaces.apart import SpaceApart
 from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.brought import BroughtSpace, probe

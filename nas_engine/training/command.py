@@ -31,7 +31,7 @@ from nas_engine.domain.errors import EngineError, TrainingError
 from nas_engine.domain.json_value import JsonValue, parse_json
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.settings.base import SpecPart
-from nas_engine.settings.dataset_kinds import SourceKind
+from nas_engine.settings.kinds.datasets import SourceKind
 from nas_engine.settings.presets import TRAINING_PRESETS, ImagePreparation
 from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
 from nas_engine.spaces.els import inherited_weights

@@ -11,9 +11,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
 from nas_engine.domain.json_value import JsonValue, parse_json
+from server.access.limits.quotas import Quotas
 from server.access.permissions import RULE_OF, Owners, Rule
 from server.access.principal import NOBODY, Creator
-from server.access.quotas import Quotas
 from server.access.sessions import Sessions
 from server.access.token import ApiToken, Role
 from server.access.tokens import Tokens

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from server.access.limits.quotas import QuotaSettings
+from server.access.limits.uses import Uses
 from server.access.page_session import PageSession, PageSessionSettings
-from server.access.quotas import QuotaSettings
 from server.access.store import SessionStore, TokenStore
 from server.access.token import ApiToken
 from server.access.tokens import Tokens, digest, new_secret
-from server.access.uses import Uses
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import NotAuthenticatedError
 

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 from nas_engine.domain.measuring.environment import DeviceClass
 from server.access.enrolment_token import EnrolmentDefaults, EnrolmentToken
+from server.access.limits.uses import Uses
 from server.access.principal import NOBODY, Creator, Principal
 from server.access.store import EnrolmentTokenStore, PrincipalStore, TokenStore
 from server.access.token import ApiToken, Role
-from server.access.uses import Uses
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError, NotAuthenticatedError, NotPermittedError
 from server.core.ids import IdPrefix, new_id

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from server.access.auth import Caller, Permitted, QuotasDep
-from server.access.quotas import LEAST_UPLOAD_BYTES, Quotas
+from server.access.limits.quotas import LEAST_UPLOAD_BYTES, Quotas
 from server.access.schemas import OwnedListQuery
 from server.artifacts.artifact import FILE_NAME, Artifact, default_name
 from server.artifacts.artifacts import Artifacts, check_media_type

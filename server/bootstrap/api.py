@@ -30,7 +30,7 @@ from pydantic import ValidationError
 
 from nas_engine.domain.measurement import DeviceClass
 from nas_engine.domain.plugins.apart import keep_apart
-from server.access.quotas import Quotas
+from server.access.limits.quotas import Quotas
 from server.access.sessions import Sessions
 from server.access.tokens import EnrolmentTokens, Principals, Tokens, new_secret
 from server.artifacts.artifact import ModelFormat

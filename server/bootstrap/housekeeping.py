@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 
-from server.access.quotas import Quotas
+from server.access.limits.quotas import Quotas
 from server.access.sessions import Sessions
 from server.artifacts.scrub import ArtifactScrubs
 from server.bootstrap.served_certificates import ServedCertificates

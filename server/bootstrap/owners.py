@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from server.access.orders import Orders
+from server.access.limits.orders import Orders
+from server.access.limits.quotas import QuotaSettings
 from server.access.permissions import POLICY, FindOwner, Kind, Owners, Rule
 from server.access.principal import Principal
-from server.access.quotas import QuotaSettings
 from server.access.store import PrincipalStore
 from server.bootstrap.references import referent_of
 from server.candidates.search_store import SearchStore

@@ -14,8 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.settings.training import TorchDevice
 from server.access.enrolment_token import EnrolmentDefaults
+from server.access.limits.quotas import QuotaSettings
 from server.access.page_session import PageSessionSettings
-from server.access.quotas import QuotaSettings
 from server.core.home import ENROLMENT_TOKEN_FILE, default_home
 from server.core.http.patience import Patience
 from server.jobs.settings import LeaseSettings

@@ -14,7 +14,6 @@ from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import TOP1, declaration_of, is_cheap, is_evaluated, stored_metric
 from nas_engine.domain.objective import Constraint, Objective
-from nas_engine.settings.algorithm_kinds import AlgorithmSettings
 from nas_engine.settings.algorithms import Nsga2Settings, WarmStartSettings
 from nas_engine.settings.base import (
     STORED,
@@ -28,8 +27,9 @@ from nas_engine.settings.base import (
     SpecPart,
     later,
 )
-from nas_engine.settings.declared import read_settings
 from nas_engine.settings.evaluation import EvaluationSettings
+from nas_engine.settings.kinds.algorithms import AlgorithmSettings
+from nas_engine.settings.kinds.declared import read_settings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.stopping import StopSettings
 from nas_engine.settings.training import TrainingSpec

@@ -7,8 +7,8 @@ from typing import Any
 
 from nas_engine.domain.metrics import all_metrics
 from nas_engine.domain.plugins.doors import Declared, Door, Provider, VersionsDifferError, own_provider
-from nas_engine.settings.algorithm_kinds import declared_algorithms
-from nas_engine.settings.dataset_kinds import declared_datasets
+from nas_engine.settings.kinds.algorithms import declared_algorithms
+from nas_engine.settings.kinds.datasets import declared_datasets
 from nas_engine.spaces.registry import declared_spaces
 from server.candidates.search import UsedPlugin
 

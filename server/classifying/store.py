@@ -69,7 +69,7 @@ CLASSIFICATIONS = Rows(ClassificationRecord, classifications, paths=_PATHS, join
 LISTED = Rows(  # two bytes an image and a quarter of a MiB of environment are left out of pages of a thousand
     ClassificationRecord, classifications, paths=_PATHS, joined=_JOINED, beside=_UNLISTED, apart=_UNLISTED
 )
-_COMPARED = Rows(  # what a loss is worked out from
+COMPARED = Rows(  # what a loss is worked out from
     ClassificationRecord,
     classifications,
     paths=_PATHS,
@@ -105,11 +105,11 @@ class ClassificationStore(Store):
     def reference_for(self, record: ClassificationRecord) -> ClassificationRecord | None:
         """The float answers of its source model to the very same images: a worker's before a device's, the newest."""
         c = classifications.c
-        statement = _COMPARED.select(
+        statement = COMPARED.select(
             *_same_images(record), c.dtype == Dtype.FP32, c.source != EvaluationSource.SIMULATED
         )
         last = sa.case((c.source == EvaluationSource.EVALUATED, 0), else_=1)
-        return self._first(_COMPARED, statement.order_by(last, c.id.desc()).limit(1))
+        return self._first(COMPARED, statement.order_by(last, c.id.desc()).limit(1))
 
     def without_loss(self, record: ClassificationRecord) -> Iterator[ClassificationRecord]:
         """Devices' answers of its source model to the very same images that have no loss, oldest first, few at a time.
@@ -117,11 +117,11 @@ class ClassificationStore(Store):
         They may be given one while this goes on. Environments are left out.
         """
         c = classifications.c
-        statement = _COMPARED.select(
+        statement = COMPARED.select(
             *_same_images(record), c.loss.is_(None), c.source != EvaluationSource.EVALUATED
         ).order_by(c.id)
         after = ""
-        while found := self._list(_COMPARED, statement.where(c.id > after).limit(COMPARED_AT_ONCE)):
+        while found := self._list(COMPARED, statement.where(c.id > after).limit(COMPARED_AT_ONCE)):
             yield from found
             after = found[-1].id
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import LABELS_FIT, Permitted
-from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.openapi import COMMON, api_router, problems

@@ -14,6 +14,7 @@ from server.core.event_type import EventType
 from server.core.events import EventStore, NewEvent
 from server.jobs.failures import (
     EXCLUDE_AFTER_FAILURES,
+    MAX_BACKOFF_S,
     MAX_DEATHS_WITH_PLUGINS,
     MAX_FAILURES_ELSEWHERE,
     MAX_MODEL_FAILURES,
@@ -133,7 +134,12 @@ def _retry(tx: Transaction, kinds: JobKinds, job: Job, failure: Failure) -> None
     counts = policy_of(failure.type).counts_attempt
     kind, owner = kinds[job.kind], job.lease_owner
     JobStore(tx).note_job_failure(job, failure)
-    JobStore(tx).requeue_job(job, backoff_s(job.attempt) if counts else 0.0, count_attempt=counts)
+    delay_s = backoff_s(job.attempt) if counts else 0.0
+    if failure.type is FailureType.DEVICE_BUSY:
+        # One that was given back before makes room for those behind it: this one may never fit there.
+        before = sum(one.failure_type is FailureType.DEVICE_BUSY for one in JobStore(tx).lease_history(job.id)) > 1
+        delay_s = MAX_BACKOFF_S if before else 0.0
+    JobStore(tx).requeue_job(job, delay_s, count_attempt=counts)
     if owner is not None and counts:
         bad = (LeaseOutcome.FAILED, LeaseOutcome.EXPIRED)
         num_failed = sum(one.owner == owner and one.outcome in bad for one in JobStore(tx).lease_history(job.id))

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import LABELS_FIT, Permitted, check_priority
-from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.access.schemas import OwnedListQuery
 from server.core.database.transaction import UnitOfWork
 from server.core.errors import NotFoundError

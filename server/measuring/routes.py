@@ -16,7 +16,7 @@ from nas_engine.domain.measurement import DeviceClass, Validity
 from nas_engine.domain.measuring.image_set import ImageSetHeader
 from nas_engine.domain.measuring.sample_text import blocks_as_json
 from server.access.auth import LABELS_FIT, Permitted, ReferringDocument, check_priority
-from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.image_sets import image_set_head
 from server.artifacts.model_check import ModelCheck, WantedShapes

@@ -13,8 +13,9 @@ from typing import Any
 from nas_engine.domain.metrics import all_metrics
 from nas_engine.domain.plugins.door_survey import Survey
 from nas_engine.domain.plugins.doors import Declaration, Door, DoorProblem, Provider, entries, own_provider
-from nas_engine.settings import algorithm_kinds, dataset_kinds
-from nas_engine.settings.declared import settings_schema
+from nas_engine.settings.kinds import algorithms as algorithm_kinds
+from nas_engine.settings.kinds import datasets as dataset_kinds
+from nas_engine.settings.kinds.declared import settings_schema
 from nas_engine.spaces.registry import declared_spaces
 
 

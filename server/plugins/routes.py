@@ -10,7 +10,7 @@ from fastapi import Query
 from nas_engine.domain.metric import MetricDeclaration
 from nas_engine.domain.metrics import all_metrics
 from nas_engine.domain.plugins.doors import Provider
-from nas_engine.settings.declared import settings_schema
+from nas_engine.settings.kinds.declared import settings_schema
 from server.access.auth import Permitted
 from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep, page_in_memory

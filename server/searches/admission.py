@@ -13,8 +13,8 @@ from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, all_metrics, declaration_of
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.plugins.doors import Door, PluginError, own_provider
-from nas_engine.settings.algorithm_kinds import algorithm_faults, surveyed_algorithms
-from nas_engine.settings.declared import SettingsError
+from nas_engine.settings.kinds.algorithms import algorithm_faults, surveyed_algorithms
+from nas_engine.settings.kinds.declared import SettingsError
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.spaces.densenas.space import DenseSpace
 from server.artifacts.artifact import ModelFormat

@@ -14,8 +14,8 @@ from nas_engine.domain.errors import EngineError
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US
 from server.access.auth import LABELS_FIT, Caller, Permitted, QuotasDep, ReferringDocument, check_priority
-from server.access.idempotency import ONCE, Once, PermittedOnce, stored_response
-from server.access.quotas import Quotas
+from server.access.limits.idempotency import ONCE, Once, PermittedOnce, stored_response
+from server.access.limits.quotas import Quotas
 from server.access.store import PrincipalStore
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search, SearchAmendment, SearchQuery

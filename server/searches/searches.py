@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.plugins.doors import PluginError
-from nas_engine.settings.algorithm_kinds import check_brought
 from nas_engine.settings.auto_algorithm import choose_algorithm
+from nas_engine.settings.kinds.algorithms import check_brought
 from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator
 from server.candidates.lifecycle import advance, end_search, set_search_state

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.plugins.declarations import SearchedSpaces
-from nas_engine.settings.algorithm_kinds import searched_spaces
+from nas_engine.settings.kinds.algorithms import searched_spaces
 from server.candidates.spec import SearchSpec
 from server.core.errors import SpecViolation
 from server.spaces.descriptions import SpaceDescription

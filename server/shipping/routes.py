@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.uncertainty import Interval
 from server.access.auth import Permitted
-from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.http.conditional import NOT_MODIFIED, not_modified
 from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.problem_types import ARTIFACT_DAMAGED, CONFLICT, INSUFFICIENT_STORAGE, NOT_FOUND

@@ -24,7 +24,7 @@ from nas_engine.domain.views.picture import draw_architecture, draw_difference
 from nas_engine.export.model_metadata import ModelMetadata, WeightOrigin
 from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
-from nas_engine.settings.declared import read_settings
+from nas_engine.settings.kinds.declared import read_settings
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.ranges import metric_range
 from nas_engine.spaces.registry import create_space, parameters_schema, space_ids, space_provider, space_title

@@ -18,8 +18,8 @@ from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.plugins.doors import Door, PluginError, entries, own_provider
 from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.base import Identifier
-from nas_engine.settings.dataset_kinds import BUILT_IN, BUILT_IN_NAMES, SourceKind, dataset_faults, surveyed_datasets
 from nas_engine.settings.field_docs import Documented
+from nas_engine.settings.kinds.datasets import BUILT_IN, BUILT_IN_NAMES, SourceKind, dataset_faults, surveyed_datasets
 from server.spaces.descriptions import DatasetDescription
 
 EMBEDDED = SourceKind.EMBEDDED.value

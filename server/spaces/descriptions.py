@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.plugins.doors import Provider
-from nas_engine.settings.dataset_kinds import too_few_images
+from nas_engine.settings.kinds.datasets import too_few_images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

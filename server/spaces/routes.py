@@ -13,7 +13,7 @@ from nas_engine.domain.errors import EngineError, InvalidSpaceError, collected_w
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.plugins.doors import Provider
 from server.access.auth import Permitted
-from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.errors import NotFoundError
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.openapi import COMMON, api_router, problems

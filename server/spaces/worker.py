@@ -15,8 +15,8 @@ import torch
 
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.search_space import SearchSpace
-from nas_engine.settings.dataset_kinds import declared_datasets
 from nas_engine.settings.images import AS_IT_IS, ImageForm
+from nas_engine.settings.kinds.datasets import declared_datasets
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.decoding.pixel_cache import PixelCache
 from nas_engine.training.data.source import DatasetSource, open_dataset

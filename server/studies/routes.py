@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import LABELS_FIT, Permitted, ReferringDocument, check_priority
-from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep, page_in_memory

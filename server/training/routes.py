@@ -16,7 +16,7 @@ from starlette.responses import Response
 from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
 from server.access.auth import LABELS_FIT, Permitted, ReferringDocument
-from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep, page_in_memory

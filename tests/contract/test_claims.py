@@ -9,18 +9,20 @@ from typing import TypeVar
 
 import pytest
 
+from nas_engine.domain.job_protocol import FailureType
 from server.artifacts.files import FileByteStore
 from server.bootstrap.job_kinds import all_job_kinds
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.fleet.device import DeviceState
-from server.fleet.sessions import AgentOrders, AgentSessions, SessionState
+from server.fleet.sessions import AgentOrders, AgentSessions, ReturnedLease, SessionState
+from server.jobs.failures import Failure
 from server.jobs.job import ClaimRequest, Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.settings import LeaseSettings
 from server.jobs.states import JobKind, JobState
 from tests.support.worlds.databases import TestDatabase
-from tests.support.worlds.service_world import PlayedDevice, World
+from tests.support.worlds.service_world import PlayedDevice, World, lease_of
 
 T = TypeVar("T")
 PATIENT_S = 60.0
@@ -155,3 +157,16 @@ class TestClaims:
         (urgent,) = queue(world, priority=5)
         claims = [world.uow.write(lambda tx: JobStore(tx).claim_job(request(device))) for _ in range(3)]
         assert [job.id for job in claims if job is not None] == [urgent.id, old[0].id, old[1].id]
+
+    def test_a_job_that_never_fits_on_a_device_holds_up_none_behind_it(self, world: World) -> None:
+        device = world.enrol()
+        large, small = queue(world, number=2)
+        taken = []
+        for _ in range(3):
+            job = device.take()
+            assert job is not None
+            taken.append(job.id)
+            full = Failure(FailureType.DEVICE_BUSY, "the device's disk is full")
+            device.sync(free_slots=0, returned=(ReturnedLease(lease=lease_of(job), failure=full),))
+        assert taken == [large.id, large.id, small.id]
+        assert world.dispatch.get(large.id).state is JobState.QUEUED

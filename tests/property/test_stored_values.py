@@ -28,6 +28,7 @@ from server.candidates.candidate import Candidate
 from server.candidates.search import SearchCheckpoint
 from server.candidates.spec import SearchSpec, parse_search_spec
 from server.classifying.classification import ClassificationRecord
+from server.classifying.store import COMPARED
 from server.classifying.store import LISTED as LISTED_CLASSIFICATIONS
 from server.core.database.rows import Rows
 from server.core.events import NEW_EVENTS
@@ -43,7 +44,7 @@ from server.studies.spec import RankingStudySpec
 from server.studies.study import StudyEntry
 from tests.support.worlds.service_world import SPEC, TRAINING
 
-PARTS = (SCOPES, NEW_EVENTS, LISTED_CLASSIFICATIONS, LISTED_MEASUREMENTS)
+PARTS = (SCOPES, NEW_EVENTS, LISTED_CLASSIFICATIONS, COMPARED, LISTED_MEASUREMENTS)
 """Rows of a part of what lies in a table: other rows of the same table hold all of it."""
 STORED = tuple(
     dict.fromkeys(

@@ -10,7 +10,8 @@ from nas_engine.domain import metrics
 from nas_engine.domain.plugins import apart, door_survey
 from nas_engine.domain.plugins import survey as plugin_survey
 from nas_engine.domain.views import graph_metrics
-from nas_engine.settings import algorithm_kinds, dataset_kinds
+from nas_engine.settings.kinds import algorithms as algorithm_kinds
+from nas_engine.settings.kinds import datasets as dataset_kinds
 from nas_engine.spaces import registry
 from server.plugins import kinds
 from server.spaces import catalog

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.models.model_files import fetch
 from hilnas.cli.options import (
     JsonOption,
@@ -22,6 +21,7 @@ from hilnas.cli.options import (
     print_json,
 )
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
 from hilnas.cli.working import transferring, working
 from server.artifacts.artifact import ScrubState

@@ -10,7 +10,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from hilnas.cli import listings
 from hilnas.cli.models.explanations import explanation_view, measure_neighbours
 from hilnas.cli.models.model_files import FetchedFormat, fetch, fetch_bundle, fetch_retrained_bundle, model_of, target
 from hilnas.cli.models.retraining import retrain
@@ -25,6 +24,7 @@ from hilnas.cli.options import (
     print_json,
 )
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def show(
     if as_json:
         get(candidate, True, server, token)
         return
-    from hilnas.cli.fronts import column_title, value_cell
+    from hilnas.cli.shown.fronts import column_title, value_cell
 
     with connect(server, token) as nas:
         found = nas.searches.candidate(candidate)

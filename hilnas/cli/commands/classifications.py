@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.completions import names_of
 from hilnas.cli.options import JsonOption, LimitOption, ServerOption, TokenOption, documents, print_json
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.client.documents import Document
 
 app = new_app("Query what models answered to images on boards.")

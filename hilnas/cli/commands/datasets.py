@@ -11,17 +11,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from hilnas.cli import listings
 from hilnas.cli.completions import names_of
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption, documents, print_json
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
 from hilnas.cli.working import working
 from hilnas.client.documents import Document
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.text import did_you_mean
-from nas_engine.settings.dataset_kinds import SourceKind
+from nas_engine.settings.kinds.datasets import SourceKind
 
 if TYPE_CHECKING:
     from nas_engine.training.data.checking import CheckedImages, DatasetReport

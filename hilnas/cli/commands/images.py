@@ -16,7 +16,7 @@ from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measuring.image_set import ImageSetFile, Layout, Preprocessing, write_image_set
-from nas_engine.settings.dataset_kinds import SourceKind
+from nas_engine.settings.kinds.datasets import SourceKind
 
 if TYPE_CHECKING:
     from nas_engine.training.data.dataset import ImageDataset, Split

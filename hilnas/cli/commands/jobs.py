@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.completions import names_of
 from hilnas.cli.options import (
     JsonOption,
@@ -19,6 +18,7 @@ from hilnas.cli.options import (
     print_json,
 )
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
 from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.completions import names_of
 from hilnas.cli.models.own_models import measure
 from hilnas.cli.options import (
@@ -22,6 +21,7 @@ from hilnas.cli.options import (
     write_bytes,
 )
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.client.documents import Document, Documents
 from nas_engine.domain.uncertainty import Interval, number_text
 

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.completions import presets
-from hilnas.cli.local_options import DataOption, DeviceOption, FormatOption, LocalOption, OutOption
+from hilnas.cli.local.options import DataOption, DeviceOption, FormatOption, LocalOption, OutOption
 from hilnas.cli.options import (
     FollowOption,
     JsonOption,
@@ -20,6 +19,7 @@ from hilnas.cli.options import (
     print_json,
 )
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.cli.verbs import About, add_training_verbs
 
 app = new_app("Train single networks; fetch their model files.")

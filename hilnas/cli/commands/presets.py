@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.completions import presets
 from hilnas.cli.options import JsonOption, print_json
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.client.documents import Document
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.text import did_you_mean

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.options import (
     FollowOption,
     JsonOption,
@@ -20,6 +19,7 @@ from hilnas.cli.options import (
     print_json,
 )
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
 from hilnas.cli.verbs import About, add_get

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.completions import names_of, presets
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
@@ -25,6 +24,7 @@ from hilnas.cli.options import (
     write_bytes,
 )
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
 from hilnas.cli.verbs import About, add_get
 from hilnas.client.documents import Document
@@ -84,8 +84,8 @@ def create(
     token: TokenOption = None,
 ) -> None:
     """Start a search: from a preset, a spec file, options, or these together; the later ones win."""
-    from hilnas.cli.fronts import front_table
     from hilnas.cli.progress import algorithm_text, follow_search
+    from hilnas.cli.shown.fronts import front_table
     from hilnas.cli.specs.search_documents import SearchOptions, search_document, with_ids
     from hilnas.cli.specs.validation import validation_text
     from hilnas.cli.specs.warm_starts import warm_start_document
@@ -159,8 +159,8 @@ def follow(
     search_id: SearchArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
 ) -> None:
     """Show a search until it ends."""
-    from hilnas.cli.fronts import front_table
     from hilnas.cli.progress import follow_search
+    from hilnas.cli.shown.fronts import front_table
 
     with connect(server, token) as nas:
         found = nas.searches.get(search_id).id  # a name may be given to another search meanwhile
@@ -208,7 +208,7 @@ def candidates(
     """List the candidates of a search with their values."""
     from rich.table import Table
 
-    from hilnas.cli.fronts import column_title, listed_values, value_cell
+    from hilnas.cli.shown.fronts import column_title, listed_values, value_cell
 
     with connect(server, token) as nas:
         found = list(nas.searches.candidates(search_id, bounds=where or (), order_by=order_by, limit=limit))
@@ -259,7 +259,7 @@ def front(
     token: TokenOption = None,
 ) -> None:
     """Show the Pareto front."""
-    from hilnas.cli.fronts import front_table
+    from hilnas.cli.shown.fronts import front_table
     from nas_engine.domain.dominance import Dominance
 
     if dominance is not None and dominance not in list(Dominance):
@@ -275,7 +275,7 @@ def compare(
     searches: SearchesArgument, as_json: JsonOption = False, server: ServerOption = None, token: TokenOption = None
 ) -> None:
     """Compare the fronts of several searches: hypervolumes against one reference point, and what each adds."""
-    from hilnas.cli.comparisons import comparison_view
+    from hilnas.cli.shown.comparisons import comparison_view
 
     with connect(server, token) as nas:
         found = nas.searches.compare(searches)
@@ -299,7 +299,7 @@ def answer(
     token: TokenOption = None,
 ) -> None:
     """Say which network to ship within a latency, what it beats, and how sure that is."""
-    from hilnas.cli.fronts import answer_view
+    from hilnas.cli.shown.fronts import answer_view
 
     with connect(server, token) as nas:
         found = nas.searches.answer(search_id, latency_ms=latency_ms, latency_us=latency_us, bounds=where or ())

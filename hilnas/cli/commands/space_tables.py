@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from rich.table import Table
 
-from hilnas.cli.local_tables import table_content
+from hilnas.cli.local.tables import table_content
 from hilnas.cli.options import connect, print_json
 from hilnas.cli.terminal import make_console
 from nas_engine.spaces.tables.document import parse_table

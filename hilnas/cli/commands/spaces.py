@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hilnas.cli import local_spaces
 from hilnas.cli.completions import names_of
+from hilnas.cli.local import spaces as local_spaces
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption
 from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console

@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.completions import names_of, presets
 from hilnas.cli.exit_status import ExitStatus
-from hilnas.cli.local_options import DataOption, DeviceOption, FormatOption, LocalOption, OutOption
+from hilnas.cli.local.options import DataOption, DeviceOption, FormatOption, LocalOption, OutOption
 from hilnas.cli.options import (
     FollowOption,
     JsonOption,
@@ -24,6 +23,7 @@ from hilnas.cli.options import (
     print_json,
 )
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
 from hilnas.cli.verbs import About, add_training_verbs
 

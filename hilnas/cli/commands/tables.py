@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.completions import names_of
-from hilnas.cli.local_cost_tables import cost_table
+from hilnas.cli.local.cost_tables import cost_table
 from hilnas.cli.options import (
     ExportFormat,
     FormatOption,
@@ -26,8 +25,9 @@ from hilnas.cli.options import (
     write_bytes,
 )
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
+from hilnas.cli.shown.tables_listed import IMPORTED, IMPORTED_TABLE, TABLES, newest_tables, read_table
 from hilnas.cli.specs.spec_files import read_spec_file
-from hilnas.cli.tables_listed import IMPORTED, IMPORTED_TABLE, TABLES, newest_tables, read_table
 from hilnas.cli.terminal import make_console
 from hilnas.cli.verbs import About
 from hilnas.cli.working import working

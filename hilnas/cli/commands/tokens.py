@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.completions import names_of
 from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, connect, documents, print_json
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from nas_engine.domain.measuring.environment import DeviceClass
 from server.access.token import Role
 

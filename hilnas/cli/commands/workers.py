@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import typer
 
-from hilnas.cli import listings
 from hilnas.cli.options import JsonOption, ServerOption, TokenOption, documents
 from hilnas.cli.runner import new_app
+from hilnas.cli.shown import listings
 from hilnas.client.documents import Document
 
 app = new_app("List workers: whether they live, what they do.", default_verb="list")

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hilnas.cli.fronts import column_title
+from hilnas.cli.shown.fronts import column_title
 from hilnas.cli.terminal import make_console
 from hilnas.client.client import Hilnas
 from hilnas.client.core.calls import Blocking

@@ -11,7 +11,7 @@ from nas_engine.cost.training_plan import GIB, TrainingPlan, plan_training, sear
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.plugins.declarations import AlgorithmForm
 from nas_engine.domain.text import did_you_mean
-from nas_engine.settings.algorithm_kinds import BUILT_IN, deriving_settings
+from nas_engine.settings.kinds.algorithms import BUILT_IN, deriving_settings
 from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
 from nas_engine.spaces.densenas.space import DenseSpace

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.settings.dataset_kinds import SourceKind
+from nas_engine.settings.kinds.datasets import SourceKind
 from nas_engine.settings.presets import TRAINING_PRESETS
 
 DEVICES = ("auto", "cpu", "cuda")

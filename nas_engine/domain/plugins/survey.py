@@ -19,12 +19,12 @@ INSPECTIONS = (
     Inspection(
         door=Door.ALGORITHMS,
         kind=AlgorithmDeclaration,
-        examiner="nas_engine.settings.algorithm_kinds:describe_algorithm",
+        examiner="nas_engine.settings.kinds.algorithms:describe_algorithm",
     ),
     Inspection(
-        door=Door.DATASETS, kind=DatasetDeclaration, examiner="nas_engine.settings.dataset_kinds:describe_dataset"
+        door=Door.DATASETS, kind=DatasetDeclaration, examiner="nas_engine.settings.kinds.datasets:describe_dataset"
     ),
-    Inspection(door=Door.METRICS, kind=MetricDeclaration, examiner="nas_engine.settings.metric_kinds:describe_metric"),
+    Inspection(door=Door.METRICS, kind=MetricDeclaration, examiner="nas_engine.settings.kinds.metrics:describe_metric"),
 )
 
 

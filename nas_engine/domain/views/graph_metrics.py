@@ -27,7 +27,7 @@ NO_SETTINGS: MetricSettings = {}
 GRAPH_TIMEOUT_S = 10.0
 """Longest time a metric may take for one layer graph: ten thousand times what those that ship take."""
 
-_COMPUTE = "nas_engine.settings.metric_kinds:compute_metric"  # run in the process of the package
+_COMPUTE = "nas_engine.settings.kinds.metrics:compute_metric"  # run in the process of the package
 
 T = TypeVar("T")
 

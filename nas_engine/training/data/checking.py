@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nas_engine.domain.errors import DatasetError
-from nas_engine.settings.dataset_kinds import SourceKind, too_few_images
+from nas_engine.settings.kinds.datasets import SourceKind, too_few_images
 from nas_engine.training.data.dataset import Indices, Labels, carve
 from nas_engine.training.data.decoding.decoders import on_threads
 from nas_engine.training.data.decoding.picture import Pixels, convert, opened

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_engine.domain.errors import DatasetError
-from nas_engine.settings.dataset_kinds import too_few_images
 from nas_engine.settings.images import ImageForm, Interpolation, NormalisationKind
+from nas_engine.settings.kinds.datasets import too_few_images
 from nas_engine.training.data.decoding.picture import Pixels
 from nas_engine.training.data.decoding.pixel_cache import PixelCache
 from nas_engine.training.data.problems import Problems

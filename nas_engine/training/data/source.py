@@ -15,9 +15,9 @@ from nas_engine.domain.plugins.declarations import DatasetDeclaration, ImageArra
 from nas_engine.domain.plugins.door_survey import resolved
 from nas_engine.domain.plugins.doors import Brought, Door, PluginError
 from nas_engine.domain.plugins.guard import Guard
-from nas_engine.settings.dataset_kinds import FileSettings, FolderSettings, SourceKind, declared_datasets
-from nas_engine.settings.declared import SettingsError, read_settings
 from nas_engine.settings.images import AS_IT_IS, ImageForm, Interpolation
+from nas_engine.settings.kinds.datasets import FileSettings, FolderSettings, SourceKind, declared_datasets
+from nas_engine.settings.kinds.declared import SettingsError, read_settings
 from nas_engine.training.data.arrays import embedded, load_npz
 from nas_engine.training.data.binary import CIFAR10, CIFAR100, load_cifar, load_idx
 from nas_engine.training.data.dataset import ArraySplit, ImageDataset, make_dataset

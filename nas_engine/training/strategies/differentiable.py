@@ -23,8 +23,8 @@ from nas_engine.cost.chained import chained_cost, local_cost
 from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.errors import DatasetError, TrainingError
 from nas_engine.domain.json_value import JsonValue, canonical_json
-from nas_engine.settings.dataset_kinds import too_few_images
 from nas_engine.settings.densenas import Alternation, CostEstimation, DenseNasSettings, DerivedFrom
+from nas_engine.settings.kinds.datasets import too_few_images
 from nas_engine.settings.training import TrainingSettings
 from nas_engine.spaces.densenas.routing_collapse import CollapseReport, collapse_report
 from nas_engine.spaces.densenas.routing_weights import (

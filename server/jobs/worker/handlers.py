@@ -19,7 +19,7 @@ from nas_engine.domain.errors import (
 )
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.plugins.doors import PluginError, VersionsDifferError
-from nas_engine.settings.declared import SettingsError
+from nas_engine.settings.kinds.declared import SettingsError
 from server.core.errors import NotFoundError, ServiceError
 from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef

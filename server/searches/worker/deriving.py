@@ -10,8 +10,8 @@ from nas_engine.cost.routing_costs import RoutingCosts
 from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.densenas import search_architecture
-from nas_engine.settings.algorithm_kinds import deriving_settings
 from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.kinds.algorithms import deriving_settings
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.training.loop import Hooks, Progress, StopReason
 from nas_engine.training.strategies.differentiable import SearchReport

@@ -9,7 +9,7 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.factory import create_algorithm
-from nas_engine.settings.algorithm_kinds import deriving_settings
+from nas_engine.settings.kinds.algorithms import deriving_settings
 from server.candidates.spec import SearchSpec
 from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from nas_engine.settings.training import NetworkSpec
 from server.access.auth import LABELS_FIT, Permitted, ReferringDocument
-from server.access.idempotency import ONCE, PermittedOnce, stored_response
+from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.access.principal import Creator
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from rich.console import Console
 
-from hilnas.cli.fronts import front_table
+from hilnas.cli.shown.fronts import front_table
 from hilnas.client.core.group import read
 from nas_engine.domain.measurement import DeviceClass, Dtype, EnvironmentRecord, HardwareKey
 from nas_engine.domain.measuring.classification import Classification, compress_predictions

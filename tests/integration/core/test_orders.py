@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from server.access.orders import ADDS_TO
+from server.access.limits.orders import ADDS_TO
+from server.access.limits.quotas import QuotaSettings
 from server.access.permissions import POLICY, Action, Kind
-from server.access.quotas import QuotaSettings
 from server.access.token import Role
 from server.bootstrap.owners import all_orders
 from tests.support.worlds.api_world import World

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server.access.quotas import Quotas, QuotaSettings
+from server.access.limits.quotas import Quotas, QuotaSettings
 from server.access.token import Role
 from server.access.tokens import Tokens
 from server.bootstrap.settings import Settings

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from nas_engine.domain.errors import DatasetError
-from nas_engine.settings.dataset_kinds import SourceKind
+from nas_engine.settings.kinds.datasets import SourceKind
 from nas_engine.training.data.dataset import ImageDataset
 from nas_engine.training.data.files import read_bytes
 from nas_engine.training.data.folder import load_folder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nas_engine.domain.errors import DatasetError
-from nas_engine.settings.dataset_kinds import SourceKind
+from nas_engine.settings.kinds.datasets import SourceKind
 from nas_engine.training.data.dataset import ArraySplit, carve, make_dataset
 from nas_engine.training.data.source import DatasetSource, open_dataset
 from tests.support.samples.datasets import striped_images

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from hilnas.cli import main as cli
-from hilnas.cli.fronts import listed_values
+from hilnas.cli.shown.fronts import listed_values
 from hilnas.client.client import Hilnas
 from hilnas.client.views.metric_titles import metric_title
 from nas_engine.domain.metrics import TEST_TOP1, TOP1, metric_named

@@ -10,12 +10,14 @@ from typing import Any
 import httpx2
 import numpy as np
 
+from nas_engine.cost.cost_table import MEDIA_TYPE as COST_TABLE
 from nas_engine.domain.measuring.classification import compress_predictions
 from nas_engine.domain.measuring.environment import Dtype
 from server.access.permissions import Kind
 from server.access.principal import Creator, Principal
 from server.access.token import ApiToken, Role
 from server.access.tokens import EnrolmentTokens, Tokens
+from server.artifacts.artifact import Artifact
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.model_check import ModelFacts
 from server.candidates.states import EvaluationSource
@@ -128,6 +130,10 @@ class OwnedThings:
         candidate = self._items(who, f"searches/{search_id}/candidates")[0]
         measurement = self._items(who, f"measurements?search_id={search_id}")[0]
         return {"search_id": search_id, "candidate_id": candidate["id"], "measurement_id": measurement["id"]}
+
+    def cost_table(self) -> Artifact:
+        """A table of costs that was imported; nothing in it can be read, which its document says."""
+        return self.world.process.get(Artifacts).put(b"{}", COST_TABLE)
 
     def classification(self) -> str:
         """A worker's answers to an image set."""

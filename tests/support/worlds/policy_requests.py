@@ -69,6 +69,8 @@ def ask(things: OwnedThings, operation: str, caller: str, given: Mapping[str, st
     if operation == "put_artifact":
         given = {**given, "sha256": hashlib.sha256(NEW_BYTES).hexdigest()}
         return things.client(caller).put(template.format(**given), content=NEW_BYTES)
+    if operation == "get_cost_table":
+        given = {**given, "sha256": things.cost_table().sha256}
     path = template.format(**given, name=name)
     body = body_of(things, operation) if method != "GET" else None
     params = {"search_id": given["search_id"]} if operation == "compare_searches" else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hilnas.cli.local_tables import table_content
+from hilnas.cli.local.tables import table_content
 from nas_engine.domain.errors import InvalidSpaceError
 from nas_engine.domain.metrics import MACS, TOP1
 from nas_engine.spaces.tables.document import parse_table

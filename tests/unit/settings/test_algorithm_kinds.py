@@ -7,16 +7,16 @@ import re
 import pytest
 
 from nas_engine.domain.plugins.declarations import SearchedSpaces
-from nas_engine.settings.algorithm_kinds import (
+from nas_engine.settings.algorithms import Nsga2Settings
+from nas_engine.settings.base import OwnInputs
+from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.kinds.algorithms import (
     BUILT_IN,
     BroughtAlgorithmSettings,
     algorithm_faults,
     deriving_settings,
     searched_spaces,
 )
-from nas_engine.settings.algorithms import Nsga2Settings
-from nas_engine.settings.base import OwnInputs
-from nas_engine.settings.densenas import DenseNasSettings
 from tests.support.paths import ROOT
 
 

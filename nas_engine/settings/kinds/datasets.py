@@ -14,7 +14,7 @@ from nas_engine.domain.plugins.declarations import DatasetDeclaration
 from nas_engine.domain.plugins.door_survey import Survey, called_in_process
 from nas_engine.domain.plugins.doors import Declared, Door, declared
 from nas_engine.domain.plugins.survey import surveyed_door
-from nas_engine.settings.declared import SettingsError, read_settings, settings_schema
+from nas_engine.settings.kinds.declared import SettingsError, read_settings, settings_schema
 
 
 class SourceKind(StrEnum):

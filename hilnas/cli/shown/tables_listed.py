@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from hilnas.cli import listings
+from hilnas.cli.shown import listings
 from hilnas.client.documents import Document, Documents
 from hilnas.client.errors import NotFoundError, ProblemError
 

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from hilnas.cli.local_tables import SUFFIXES, open_table, row_document
+from hilnas.cli.local.tables import SUFFIXES, open_table, row_document
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidSpaceError
 from nas_engine.domain.json_value import JsonValue

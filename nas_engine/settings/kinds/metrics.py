@@ -13,7 +13,7 @@ from nas_engine.domain.plugins.door_survey import HEAVY_MODULES
 from nas_engine.domain.plugins.doors import PluginError, described
 from nas_engine.domain.value_document import from_document
 from nas_engine.domain.views.graph_metrics import within_bounds
-from nas_engine.settings.declared import SettingsError, read_settings, settings_schema
+from nas_engine.settings.kinds.declared import SettingsError, read_settings, settings_schema
 
 
 def describe_metric(declaration: MetricDeclaration, argument: JsonValue) -> JsonValue:

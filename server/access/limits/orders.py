@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from server.access.limits.quotas import QuotaSettings
 from server.access.principal import Principal
-from server.access.quotas import QuotaSettings
 from server.access.store import PrincipalStore
 from server.core.database.transaction import Transaction
 

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hilnas.cli.fronts import cell, column_title
+from hilnas.cli.shown.fronts import cell, column_title
 from nas_engine.domain.uncertainty import Interval, quantity_text
 from server.searches.comparing.schemas import ComparisonResource
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import Caller, Permitted
-from server.access.orders import ADDS_TO, Orders
+from server.access.limits.orders import ADDS_TO, Orders
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidSpecError
 from server.core.http.problem_handlers import spec_problem

@@ -28,8 +28,8 @@ from nas_engine.settings.algorithms import (
     SposEvolutionSettings,
 )
 from nas_engine.settings.base import CheckpointedSettings, Identifier, ProposingSettings
-from nas_engine.settings.declared import SettingsError, read_settings, settings_schema
 from nas_engine.settings.densenas import DenseNasSettings
+from nas_engine.settings.kinds.declared import SettingsError, read_settings, settings_schema
 
 
 def _ships(

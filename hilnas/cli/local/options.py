@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nas_engine.settings.dataset_kinds import SourceKind
+from nas_engine.settings.kinds.datasets import SourceKind
 
 LocalOption = Annotated[
     bool,
