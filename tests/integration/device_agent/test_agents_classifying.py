@@ -17,7 +17,7 @@ from server.artifacts.model_check import ModelFacts
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationQuery, ClassificationRecord
 from server.core.paging import PageRequest
-from server.fleet.device import KNOWN_DEVICE_FEATURE
+from server.fleet.device import KNOWN_DEVICE_FEATURE, LOOK_AHEAD_FEATURE
 from server.jobs.job import Job, JobQuery
 from server.jobs.states import JobKind, JobPhase, JobState
 from server.measuring.queries import ModelMeasurementSpec
@@ -138,4 +138,4 @@ def test_an_agent_killed_while_it_classifies_is_replaced_and_the_job_is_done_onc
 def test_a_simulated_rk3588_does_not_offer_to_classify(farm: Farm) -> None:
     farm.start("--runtime", "rk3588-sim", "--isolation", "none", "--poll-s", "1", name="sim")
     capabilities = farm.device("sim").capabilities
-    assert capabilities.features == ("canary", KNOWN_DEVICE_FEATURE)
+    assert capabilities.features == ("canary", KNOWN_DEVICE_FEATURE, LOOK_AHEAD_FEATURE)
