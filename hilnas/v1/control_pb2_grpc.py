@@ -77,7 +77,8 @@ class AgentControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Renew(self, request, context):
-        """Keeps leases alive, from a thread of its own. The first renewal of a lease accepts it.
+        """Keeps leases alive, from a thread of its own. The first renewal of a lease accepts it; one of an agent with the
+        feature "look-ahead" accepts when its phase is beyond PHASE_ASSIGNED: until then the job is only held.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
