@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hilnas.client.client import AsyncHilnas, Hilnas, connect, connect_async
+from hilnas.client.core.event_source import ReceivedEvent
 from hilnas.client.errors import (
     AuthenticationError,
     ConflictError,
@@ -20,7 +21,6 @@ from hilnas.client.errors import (
     UnsuccessfulError,
     WaitTimeoutError,
 )
-from hilnas.client.event_source import ReceivedEvent
 from hilnas.client.transport import RetryPolicy
 from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.candidates.spec import SearchSpec

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import RidgeCV
 
+from nas_engine.cost.estimate_quality import kendall_tau
 from nas_engine.cost.predictor import MetricPredictor
-from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.search_space import Gene
 

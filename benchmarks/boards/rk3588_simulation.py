@@ -26,7 +26,7 @@ from comparison import Row, report
 from scipy.stats import pearsonr, spearmanr
 from zoo_networks import NETWORKS
 
-from nas_engine.cost.rank_correlation import kendall_tau
+from nas_engine.cost.estimate_quality import kendall_tau
 from nas_engine.domain.errors import ConversionError
 from nas_engine.domain.measuring.cycle_table import simulate_latency
 from nas_engine.domain.measuring.environment import Dtype

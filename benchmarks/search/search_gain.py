@@ -31,7 +31,7 @@ from worlds.references import frame_of, world_of
 from worlds.registry import FAMILIES, families
 from worlds.world import Family, Role, World
 
-from nas_engine.cost.rank_correlation import kendall_tau
+from nas_engine.cost.estimate_quality import kendall_tau
 from nas_engine.domain.architecture import Genotype
 from nas_engine.search.algorithm import SearchAlgorithm
 from nas_engine.search.algorithms.predictor_assisted import PredictorAssistedSearch

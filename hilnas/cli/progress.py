@@ -19,8 +19,8 @@ from rich.text import Text
 from hilnas.cli.shown.fronts import cell
 from hilnas.cli.specs.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
+from hilnas.client.core.event_source import ReceivedEvent
 from hilnas.client.errors import NotFoundError
-from hilnas.client.event_source import ReceivedEvent
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metrics import TOP1
 from nas_engine.domain.text import duration_text

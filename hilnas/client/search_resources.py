@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from hilnas.client.core.calls import Blocking, M, call, listing, stream
+from hilnas.client.core.event_source import ReceivedEvent, followed
 from hilnas.client.core.group import Document, Group, read, spec_document
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items, Params, collected
 from hilnas.client.errors import HilnasError
-from hilnas.client.event_source import ReceivedEvent, followed
 from hilnas.client.handles import Handle
 from hilnas.client.transport import Transport
 from hilnas.client.views.frames import frame_of

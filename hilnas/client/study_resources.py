@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hilnas.client.core.calls import M, call, listing, stream
+from hilnas.client.core.event_source import ReceivedEvent, followed
 from hilnas.client.core.group import Document, Group, spec_document
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items, Params
-from hilnas.client.event_source import ReceivedEvent, followed
 from hilnas.client.handles import Handle
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.studies.spec import RankingStudySpec

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hilnas.client.core.calls import M, call, listing, stream
+from hilnas.client.core.event_source import ReceivedEvent, followed
 from hilnas.client.core.group import Document, Group, read, spec_document
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items
-from hilnas.client.event_source import ReceivedEvent, followed
 from hilnas.client.handles import Handle
 from hilnas.client.measuring_resources import Job
 from hilnas.client.views.frames import frame_of

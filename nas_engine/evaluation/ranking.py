@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_engine.cost.rank_correlation import kendall_tau
+from nas_engine.cost.estimate_quality import kendall_tau
 from nas_engine.domain.errors import EngineError
 
 MIN_PAIRS = 2

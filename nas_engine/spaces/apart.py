@@ -13,8 +13,8 @@ from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.plugins.apart import ApartProcess
 from nas_engine.domain.plugins.declarations import SpaceDeclaration
+from nas_engine.domain.plugins.value_document import from_document, to_document
 from nas_engine.domain.search_space import Form, Gene, NamedArchitecture, SearchSpace
-from nas_engine.domain.value_document import from_document, to_document
 from nas_engine.settings.kinds.declared import read_settings
 from nas_engine.spaces.brought import check_space
 

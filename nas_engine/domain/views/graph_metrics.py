@@ -17,7 +17,7 @@ from nas_engine.domain.plugins.door_survey import resolved
 from nas_engine.domain.plugins.doors import Brought, Door, PluginError, described
 from nas_engine.domain.plugins.guard import Guard
 from nas_engine.domain.plugins.settings_document import settings_document
-from nas_engine.domain.value_document import to_document
+from nas_engine.domain.plugins.value_document import to_document
 
 MetricSettings = Mapping[str, Any]
 """Settings of metrics by the metric's name, as their declarations type them; absent ones take the defaults."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas_engine.cost.estimate_quality import kendall_tau
 from nas_engine.cost.model_choice import ModelChoice, PredictorModel
 from nas_engine.cost.predictor import MIN_SAMPLES, MetricPredictor
-from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric

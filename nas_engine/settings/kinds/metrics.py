@@ -11,7 +11,7 @@ from nas_engine.domain.layer_graph import ZEROS, ActivationKind, Init, InitKind,
 from nas_engine.domain.metric import MetricDeclaration
 from nas_engine.domain.plugins.door_survey import HEAVY_MODULES
 from nas_engine.domain.plugins.doors import PluginError, described
-from nas_engine.domain.value_document import from_document
+from nas_engine.domain.plugins.value_document import from_document
 from nas_engine.domain.views.graph_metrics import within_bounds
 from nas_engine.settings.kinds.declared import SettingsError, read_settings, settings_schema
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hilnas.client.event_source import parse
+from hilnas.client.core.event_source import parse
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import cheap_spec
 

@@ -9,9 +9,9 @@ import pytest
 
 from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Posterior
 from nas_engine.cost.encodings import FeatureEncoding, GenotypeFeatures, distinct_encodings
+from nas_engine.cost.estimate_quality import kendall_tau
 from nas_engine.cost.model_choice import ModelChoice, PredictorModel
 from nas_engine.cost.predictor import MetricPredictor
-from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.cost.regressors import Family
 from nas_engine.cost.target_scale import Scale, TargetScale
 from nas_engine.domain.errors import EngineError

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from hilnas.v1 import control_pb2
+from tests.support.fakes.liar import Liar
 from tests.support.worlds.databases import TestDatabase
-from tests.support.worlds.liar import (
-    Liar,
-)
 from tests.support.worlds.service_world import PlayedDevice
 
 ACCEPTED, REJECTED = control_pb2.RESULT_STATUS_ACCEPTED, control_pb2.RESULT_STATUS_REJECTED

@@ -14,11 +14,7 @@ from hilnas.v1 import control_pb2, measurement_pb2
 from nas_engine.domain.job_protocol import FailureType
 from server.core.paging import PageRequest
 from server.jobs.states import JobState
-from tests.support.worlds.liar import (
-    EVERYTHING,
-    Liar,
-    Order,
-)
+from tests.support.fakes.liar import EVERYTHING, Liar, Order
 from tests.support.worlds.service_world import PlayedDevice
 
 ACCEPTED, REJECTED = control_pb2.RESULT_STATUS_ACCEPTED, control_pb2.RESULT_STATUS_REJECTED

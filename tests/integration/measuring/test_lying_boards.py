@@ -30,17 +30,8 @@ from server.fleet.device import DeviceState
 from server.jobs.states import JobState
 from server.measuring.store import MeasurementStore
 from server.spaces.store import ArchitectureStore
+from tests.support.fakes.liar import BOARD, ENVIRONMENT, GOLDEN_US, KEY, Liar, Order, honest_samples, reading
 from tests.support.fakes.service import toy_record
-from tests.support.worlds.liar import (
-    BOARD,
-    ENVIRONMENT,
-    GOLDEN_US,
-    KEY,
-    Liar,
-    Order,
-    honest_samples,
-    reading,
-)
 from tests.support.worlds.service_world import PlayedDevice
 
 ACCEPTED, REJECTED = control_pb2.RESULT_STATUS_ACCEPTED, control_pb2.RESULT_STATUS_REJECTED

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from server.fleet.device import DeviceState
+from tests.support.fakes.liar import Liar, Order
 from tests.support.worlds.databases import TestDatabase
-from tests.support.worlds.liar import Liar, Order
 from tests.support.worlds.service_world import PlayedDevice
 
 

@@ -139,7 +139,7 @@ class TestServersAskElsewhere:
         space, found = create_space("odd", {"fault": "gil"}), declared_spaces().get("odd")
         process: ApartProcess = apart.process_of(Door.SPACES, SpaceDeclaration, found)
         architecture = space.decode(FIRST)
-        from nas_engine.domain.value_document import to_document
+        from nas_engine.domain.plugins.value_document import to_document
 
         argument = {
             "parameters": {"fault": "gil"},

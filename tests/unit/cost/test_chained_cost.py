@@ -9,9 +9,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from nas_engine.cost.chained import chained_cost, chained_costs, local_cost
-from nas_engine.cost.estimate_quality import compare_estimators
+from nas_engine.cost.estimate_quality import compare_estimators, kendall_tau
 from nas_engine.cost.latency_table import mac_costs
-from nas_engine.cost.rank_correlation import kendall_tau
 from nas_engine.cost.routing_costs import read_published_layout
 from nas_engine.domain.errors import InvalidArchitectureError, InvalidMeasurementError
 from nas_engine.domain.search_space import Form

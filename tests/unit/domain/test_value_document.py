@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from nas_engine.domain.plugins.value_document import from_document, to_document
 from nas_engine.domain.search_space import Form, NamedArchitecture
-from nas_engine.domain.value_document import from_document, to_document
 from nas_engine.spaces.registry import BUILT_IN_IDS, create_space
 
 

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from hilnas.client import errors
-from hilnas.client.event_source import ReceivedEvent, follow, parse
+from hilnas.client.core.event_source import ReceivedEvent, follow, parse
 from hilnas.client.transport import RetryPolicy, Transport
 from nas_engine.domain.json_value import JsonValue
 
