@@ -63,11 +63,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
         thread.start()
         token = (server.home / "enrolment.token").read_text().strip()
         port = int(server.grpc_address.rpartition(":")[2])
-        agent = AgentProcess(folder, port, *BOARD, token=token)
+        served = Found(server, folder, AgentProcess(folder, port, *BOARD, token=token), token, "", "", "")
         try:
-            yield _searched(nas, Found(server, folder, agent, token, "", "", ""))
+            served = _searched(nas, served)
+            yield served
         finally:
-            agent.end()
+            served.agent.end()
             process.worker.stop()
             thread.join(60.0)
             process.wakeups.close()
