@@ -13,12 +13,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, IntEnum
 
 import grpc
 
 from device_agent.child.process import ChildMeasurer, InProcessMeasurer, Measurer
+from device_agent.events import Event, ExitCode, JobDone, Order, SyncDone
 from device_agent.failures import AgentError, EnrolmentError, TlsError
 from device_agent.health import HealthMonitor
 from device_agent.jobs import JobRunner, LeasedJob, Outcome
@@ -43,33 +42,6 @@ GOODBYE_TIMEOUT_S = 5.0
 MAX_PAUSE_S = 60.0
 DISK_FULL_PAUSE_S = 30.0  # without jobs, after one was given back because its model could not be stored
 _GIVEN_BACK = (FailureType.AGENT_SHUTDOWN, FailureType.UNSUPPORTED, FailureType.DEVICE_BUSY)
-
-
-class ExitCode(IntEnum):
-    """Exit codes of the agent's process."""
-
-    OK = 0
-    FAILED = 1
-    TAKEN_OVER = 3
-
-
-class _Order(Enum):
-    DRAIN = "drain"  # finish the current job, take no more, leave
-    HURRY = "hurry"  # give the current job back as well
-
-
-@dataclass(frozen=True, slots=True)
-class _SyncDone:
-    future: object
-
-
-@dataclass(frozen=True, slots=True)
-class _JobDone:
-    job: LeasedJob
-    outcome: Outcome
-
-
-_Event = _Order | _SyncDone | _JobDone | Ahead
 
 
 class Agent:
@@ -100,7 +72,7 @@ class Agent:
         )
         self._runner = JobRunner(cache, self._measurer, self._link.fetch, max_model_bytes=settings.max_model_bytes)
         self._health = HealthMonitor(self._runner)
-        self._inbox: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._backoff = Backoff()
         self._returned: list[LeaseToReturn] = []
         self._ahead: Ahead | None = None  # what came of looking ahead beside the running job, once it is known
@@ -110,7 +82,7 @@ class Agent:
         self._last_message = ""
         self._heard = False  # whether this server has answered anything since the start
         self._served = False  # whether it has taken this agent for its device since
-        self._no_jobs_until = 0.0
+        self._no_jobs_until, self._no_jobs_why = 0.0, ""
         self._renew_every_s = DEFAULT_RENEW_EVERY_S
         self._interrupt: Callable[[], object] = lambda: None
 
@@ -122,7 +94,7 @@ class Agent:
     def stop(self) -> None:
         """Drain; called again, hurry. Safe from signal handlers and any thread."""
         # SimpleQueue.put may be called while the same thread is inside get, unlike an Event's set.
-        self._inbox.put(_Order.DRAIN)
+        self._inbox.put(Order.DRAIN)
 
     def run(self) -> ExitCode:
         """Serve until it is stopped.
@@ -179,10 +151,10 @@ class Agent:
             takes_jobs=time.monotonic() >= self._no_jobs_until,
         )
         future = self._link.sync(request)
-        future.add_done_callback(lambda done: self._inbox.put(_SyncDone(done)))
+        future.add_done_callback(lambda done: self._inbox.put(SyncDone(done)))
         self._interrupt = future.cancel
         try:
-            self._pump(lambda event: isinstance(event, _SyncDone) and event.future is future, None)
+            self._pump(lambda event: isinstance(event, SyncDone) and event.future is future, None)
         finally:
             self._interrupt = lambda: None
         try:
@@ -240,11 +212,9 @@ class Agent:
             if self._hurrying:
                 self._hurry(job)
             look = self._look_ahead(job)
-            done = self._pump(lambda event: isinstance(event, _JobDone), None)
-            assert isinstance(done, _JobDone)
+            done = self._pump(lambda event: isinstance(event, JobDone), None)
+            assert isinstance(done, JobDone)
             job.phase = Phase.UPLOADING
-            if not self._draining:
-                self._prepare()
             return self._following(job, done.outcome, look)
         finally:
             self._interrupt = lambda: None
@@ -252,7 +222,7 @@ class Agent:
 
     def _run(self, held: HeldJob) -> None:
         held.ready.wait()
-        self._inbox.put(_JobDone(held.job, self._runner.run(held.job)))
+        self._inbox.put(JobDone(held.job, self._runner.run(held.job)))
 
     def _look_ahead(self, running: LeasedJob) -> LookAhead | None:
         """Get the next job while this one runs, if this agent is going to take one."""
@@ -281,59 +251,71 @@ class Agent:
 
     def _following(self, job: LeasedJob, outcome: Outcome, look: LookAhead | None) -> HeldJob | None:
         """Conclude a job; return the one that was got ahead, where the server says that it may begin now."""
-        if look is None:
-            self._conclude(job, outcome)
-            return None
-        look.running_is_over()
+        has_result = self._note(job, outcome)
+        if look is not None:
+            look.running_is_over()
         asking = self._ask_whether_to_begin()  # the server looks while the result is written
-        self._conclude(job, outcome)
-        if self._ahead is None:
+        if has_result:
+            self._session.keep(job.lease.lease_id, envelope_to_proto(job.lease, outcome).SerializeToString())
+        if not self._draining:
+            self._prepare()
+        if look is not None and self._ahead is None:
+            self._interrupt = look.hurry
             self._pump(lambda event: isinstance(event, Ahead), None)
             asking = self._ask_whether_to_begin()
-        if self._ahead is None or self._ahead.response is None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead.response is None:
             return None
-        self._heed(self._ahead.response)
-        held = self._ahead.held
-        if held is None or asking is None:
+        self._heed(ahead.response)
+        if ahead.held is None:
             return None
-        if why_not := self._why_not(held.job, asking):
-            self._returned.append(held.give_back(why_not))
+        if why_not := self._why_not(ahead.held.job, asking):
+            self._returned.append(ahead.held.give_back(why_not))
             return None
-        return held
+        return ahead.held
 
     def _ask_whether_to_begin(self) -> grpc.Future[control_pb2.RenewResponse] | None:
-        held = None if self._ahead is None else self._ahead.held
-        return None if held is None else held.ask(self._link, self._session.identity)
+        """Ask for the job that was got ahead; not where it is going to be given back, since that accepts its lease."""
+        if self._ahead is None or self._ahead.held is None or self._unfit():
+            return None
+        return self._ahead.held.ask(self._link, self._session.identity)
 
-    def _why_not(self, job: LeasedJob, asking: grpc.Future[control_pb2.RenewResponse]) -> str:
+    def _unfit(self) -> str:
+        """Why this agent begins no job now; empty where it may."""
+        if self._draining or self._taken_over:
+            return "the agent leaves"
+        if self._health.state.degraded:
+            return self._health.state.reason
+        return self._no_jobs_why if time.monotonic() < self._no_jobs_until else ""
+
+    def _why_not(self, job: LeasedJob, asking: grpc.Future[control_pb2.RenewResponse] | None) -> str:
         """Why a held job is given back rather than begun; empty for one that may begin, or whose run ends at once
         because it was cancelled or is another's by now.
         """
+        unfit = self._unfit()
+        if unfit or asking is None:
+            return f"not begun: {unfit or 'the agent could not begin it when it was due'}"
         try:
             order = obey(asking.result(), job)
         except (grpc.RpcError, grpc.FutureCancelledError):
             return "not begun: the server could not be asked whether it is still wanted"
-        if self._draining or self._taken_over:
-            return "not begun: the agent leaves"
-        if self._health.state.degraded:
-            return f"not begun: {self._health.state.reason}"
-        if time.monotonic() < self._no_jobs_until:
-            return f"not begun: {DISK_FULL_MESSAGE}"
         return "not begun: the device takes no more jobs" if order is LeaseOrder.DRAIN else ""
 
-    def _conclude(self, job: LeasedJob, outcome: Outcome) -> None:
-        """Spool the outcome, give the lease back, or drop what nobody wants any more."""
+    def _note(self, job: LeasedJob, outcome: Outcome) -> bool:
+        """Take note of how a job ended, and give its lease back where there is nothing to tell.
+
+        Returns:
+            Whether the outcome is to be kept and sent; False also for what nobody wants any more.
+        """
         what = outcome.failure.value if outcome.failure else "classified" if outcome.classification else "measured"
         _log.info("job %s: %s %s (%.2f s)", job.lease.job_id, what, outcome.message, outcome.total_s)
         self._health.note(job, outcome)
-        if outcome.failure is FailureType.LEASE_LOST:
-            return
         if outcome.failure in _GIVEN_BACK:
             self._returned.append(LeaseToReturn(job.lease, outcome.failure, outcome.message))
             if outcome.message.startswith((DISK_FULL_MESSAGE, READ_ONLY_MESSAGE)):
-                self._no_jobs_until = time.monotonic() + DISK_FULL_PAUSE_S
-            return
-        self._session.keep(job.lease.lease_id, envelope_to_proto(job.lease, outcome).SerializeToString())
+                self._no_jobs_until, self._no_jobs_why = time.monotonic() + DISK_FULL_PAUSE_S, outcome.message
+            return False
+        return outcome.failure is not FailureType.LEASE_LOST
 
     def _prepare(self) -> None:
         """Start the next measuring process; one that cannot be started now is tried again by the job that needs it."""
@@ -394,7 +376,7 @@ class Agent:
     def _pause(self, seconds: float) -> None:
         self._pump(lambda _: self._draining, seconds)
 
-    def _pump(self, is_wanted: Callable[[_Event], bool], seconds: float | None) -> _Event | None:
+    def _pump(self, is_wanted: Callable[[Event], bool], seconds: float | None) -> Event | None:
         """Handle what arrives until an event is the wanted one, or `seconds` have passed (then None)."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:  # ends at the deadline or with the wanted event, which its sender always sends
@@ -403,15 +385,15 @@ class Agent:
                 event = self._inbox.get(timeout=left_s)
             except queue.Empty:
                 return None
-            if isinstance(event, _Order):
+            if isinstance(event, Order):
                 self._obey(event)
             if isinstance(event, Ahead):
                 self._ahead = event
             if is_wanted(event):
                 return event
 
-    def _obey(self, order: _Order) -> None:
-        if order is _Order.HURRY or self._draining:
+    def _obey(self, order: Order) -> None:
+        if order is Order.HURRY or self._draining:
             self._hurrying = True
         if not self._draining:
             _log.info("draining: finishing the current job, then leaving; a second signal gives it back")

@@ -120,6 +120,10 @@ class Outcome:
     total_s: float = 0.0
 
 
+class FetchPausedError(Exception):
+    """A fetch ahead of its job stopped, because the running job is to be left alone."""
+
+
 class JobRunner:
     """Runs leased jobs, one at a time.
 
@@ -140,14 +144,20 @@ class JobRunner:
         """Whether everything the job needs is in the cache."""
         return all(self._cache.has(ref) for ref in _artifacts(job))
 
-    def fetch_ahead(self, job: LeasedJob) -> None:
+    def fetch_ahead(self, job: LeasedJob, must_pause: Callable[[], bool]) -> None:
         """Get what the job needs into the cache, checked. Not beside a job that fetches itself.
 
+        Args:
+            must_pause: asked before each chunk.
+
         Raises:
+            FetchPausedError: it had to; called again, it goes on from there.
             JobFailedError, JobStoppedError, OSError: as the job itself would end, were it run.
         """
+        if job.order is not None:
+            self._refuse_large(job.order.model)
         for ref in _artifacts(job):
-            with self._artifact(ref, job.token):
+            with self._artifact(ref, job.token, must_pause):
                 pass
 
     def run(self, job: LeasedJob) -> Outcome:
@@ -229,12 +239,17 @@ class JobRunner:
             finally:
                 timing.device_s = time.monotonic() - device_start
 
-    def _artifact(self, ref: ArtifactRef, token: StopToken) -> contextlib.AbstractContextManager[Path]:
+    def _artifact(
+        self, ref: ArtifactRef, token: StopToken, must_pause: Callable[[], bool] = lambda: False
+    ) -> contextlib.AbstractContextManager[Path]:
         backoff = Backoff(maximum_s=10.0)
 
         def fetch(sha256: str, offset: int) -> Iterator[tuple[int, bytes]]:
             token.check()
-            return self._fetch(sha256, offset, token)
+            for chunk in self._fetch(sha256, offset, token):
+                if must_pause():
+                    raise FetchPausedError
+                yield chunk
 
         def pause(_: int) -> None:
             token.wait(backoff.next_s())

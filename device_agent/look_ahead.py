@@ -6,6 +6,7 @@ and a crash costs it no attempt. Whether it is still this agent's is asked once 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from device_agent.failures import JobFailedError, JobStoppedError
-from device_agent.jobs import JobRunner, LeasedJob
+from device_agent.jobs import FetchPausedError, JobRunner, LeasedJob, MeasureOrder
 from device_agent.measuring.procedure import Phase
 from device_agent.server_link.link import Link, describe
 from device_agent.server_link.renewal import RENEW_TIMEOUT_S, Renewer, obey
@@ -24,11 +25,11 @@ from hilnas.v1 import control_pb2
 from nas_engine.domain.job_protocol import FailureType
 
 _log = logging.getLogger(__name__)
-LOOK_S = 0.02
+LOOK_S = 0.1
 """Pause between two looks at what the running job does, before anything is fetched beside it."""
 
 _LEFT_ALONE = (Phase.ASSIGNED, Phase.FETCHING, Phase.WARMUP, Phase.MEASURING)
-"""Phases of the running job beside which nothing is fetched: it fetches itself, or is being timed."""
+"""Phases of a job in which it fetches itself, or is being timed."""
 
 
 @dataclass(slots=True)
@@ -92,22 +93,34 @@ class LookAhead:
         self._hold = hold
         self._done = done
         self._over = threading.Event()
+        self._asking: grpc.Future[control_pb2.SyncResponse] | None = None
+        self._hurried = False
 
     def start(self, running: LeasedJob, request: Callable[[], control_pb2.SyncRequest]) -> None:
         """Begin; `request` is asked for after the results of earlier jobs are delivered."""
         threading.Thread(target=self._run, args=(running, request), name="look-ahead", daemon=True).start()
 
     def running_is_over(self) -> None:
-        """Nothing has to be left in peace any more."""
+        """Nothing has to be left alone any more."""
         self._over.set()
 
+    def hurry(self) -> None:
+        """Wait for the server no longer; whatever it may still give is not begun, and its lease expires by itself."""
+        self._hurried = True
+        if self._asking is not None:
+            self._asking.cancel()
+
     def _run(self, running: LeasedJob, request: Callable[[], control_pb2.SyncRequest]) -> None:
-        response, held = None, None
+        response: control_pb2.SyncResponse | None = None
+        held: HeldJob | None = None
         try:
             self._session.deliver()
-            response = self._link.sync(request()).result()
-            obey(response, running)
-            held = next((self._hold(job_from_proto(one)) for one in response.assignments), None)
+            if not self._hurried:
+                self._asking = self._link.sync(request())
+                response = self._asking.result()
+            if response is not None:
+                obey(response, running)
+                held = next((self._hold(job_from_proto(one)) for one in response.assignments), None)
         except (grpc.RpcError, grpc.FutureCancelledError, OSError) as error:
             # Nothing is lost: the agent's own turn comes upon the same after the job, and knows what to do about it.
             _log.info("no look ahead: %s", describe(error) if isinstance(error, grpc.RpcError) else error)
@@ -122,9 +135,23 @@ class LookAhead:
     def _fetch(self, job: LeasedJob, running: LeasedJob) -> None:
         if self._runner.has_artifacts(job):
             return
-        while running.phase in _LEFT_ALONE and not self._over.wait(LOOK_S):  # ends with the running job
-            pass
+
+        def must_pause() -> bool:
+            return _left_alone(running) and not self._over.is_set()
+
+        fetched = False
         try:
-            self._runner.fetch_ahead(job)
+            while not fetched:  # ends with the running job at the latest
+                while _left_alone(running) and not self._over.wait(LOOK_S):
+                    pass
+                with contextlib.suppress(FetchPausedError):
+                    self._runner.fetch_ahead(job, must_pause)
+                    fetched = True
         except (JobFailedError, JobStoppedError, OSError) as error:  # the job itself comes upon it again, and tells
             _log.info("job %s: not fetched ahead: %s", job.lease.job_id, error)
+
+
+def _left_alone(running: LeasedJob) -> bool:
+    """Whether nothing is fetched beside a job now: it fetches itself, or it or its canary is being timed."""
+    timed = isinstance(running.order, MeasureOrder) and running.order.canary is not None
+    return running.phase in _LEFT_ALONE or (timed and running.phase is Phase.PREPARING)

@@ -126,8 +126,11 @@ class ArtifactCache:
 
     def held(self, limit: int) -> list[str]:
         """Digests of cached artifacts, used last first."""
-        paths = sorted(self._objects.glob("*/*"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
-        return [p.parent.name + p.name for p in paths[:limit]]
+        used_ns: dict[str, int] = {}
+        for path in self._objects.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):  # a job makes room meanwhile
+                used_ns[path.parent.name + path.name] = path.stat().st_mtime_ns
+        return sorted(used_ns, key=used_ns.__getitem__, reverse=True)[:limit]
 
     def _object(self, sha256: str) -> Path:
         return self._objects / sha256[:2] / sha256[2:]

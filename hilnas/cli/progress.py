@@ -297,11 +297,7 @@ def _add_times(table: Table, time: TimeResource | None) -> None:
 def training_view(training: SupernetResource | NetworkResource, waiting_for: str = "") -> RenderableType:
     """Everything one wants to see of a training, and what it waits for."""
     progress = training.progress
-    table = Table(
-        title=escape(f"{training.name}  {training.id}"), show_header=False, title_justify="left", min_width=64
-    )
-    table.add_column(style="bold")
-    table.add_column()
+    table = _facts(training)
     state = training.state.value if not training.reason else f"{training.state.value}: {training.reason}"
     table.add_row("state", Text(state))
     table.add_row("step", f"{progress.step} of {progress.num_steps}")

@@ -61,12 +61,18 @@ MAX_LABELS = 64
 
 
 CLASSIFY_FEATURE = "classify"
-LAYERS_FEATURE = "layers"  # its runtime has a profiler that times each layer
 """Feature of agents that execute models on given images."""
 
 
-KNOWN_DEVICE_FEATURE = "known-device"
+LAYERS_FEATURE = "layers"
+"""Feature of agents whose runtime has a profiler that times each layer."""
+
+
 LOOK_AHEAD_FEATURE = "look-ahead"
+"""Feature of agents that hold their next job while one runs; see docs/reference/agent_protocol.md."""
+
+
+KNOWN_DEVICE_FEATURE = "known-device"
 """Feature of agents that say at enrolment which device they are; those of earlier releases are known by name alone."""
 
 

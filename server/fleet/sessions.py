@@ -168,7 +168,7 @@ class AgentSessions:
         deadline = time.monotonic() + min(wait_s, self._leases.max_wait_s)
         token = self._wakeups.token(Topic.DEVICE_JOBS)
         orders = self._uow.write(lambda tx: self._sync(tx, report))
-        idle = replace(report, returned=(), running=())
+        idle = replace(report, returned=())
         while not orders.worth_sending and report.free_slots > 0 and not report.leaving:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
@@ -334,7 +334,8 @@ class AgentSessions:
             job = JobStore(tx).lock_job_of_lease(one.lease)
             if job.lease_owner != device.id:
                 return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
-            if one.phase is JobPhase.ASSIGNED and LOOK_AHEAD_FEATURE in device.capabilities.features:
+            held = one.phase is JobPhase.ASSIGNED and LOOK_AHEAD_FEATURE in device.capabilities.features
+            if held and not job.accepted:
                 JobStore(tx).hold_lease(job, self._leases.ttl_s)
             else:
                 JobStore(tx).renew_lease(job, self._leases.ttl_s, one.phase)

@@ -32,20 +32,18 @@ from server.jobs.states import JobState, LeaseOutcome
 def cancel_job(tx: Transaction, job: Job) -> None:
     """End a locked job as CANCELLED; nothing waits for it any more."""
     if job.lease is not None:
+        _count_from_its_beginning(tx, job)
         JobStore(tx).end_lease(job.lease, LeaseOutcome.CANCELLED, None, None)
     JobStore(tx).finish_job(replace(job, state=JobState.CANCELLED, phase=None, lease_expires_at=None))
 
 
 def stop_job(tx: Transaction, job_id: str) -> None:
-    """Cancel a queued job; ask the holder of a leased one to stop."""
+    """Cancel a job that nobody has begun; ask the holder of another to stop."""
     job = JobStore(tx).lock_job(job_id)
-    match job.state:
-        case JobState.QUEUED:
-            cancel_job(tx, job)
-        case JobState.LEASED:
-            JobStore(tx).request_cancel_of_job(job.id)
-        case _:
-            pass
+    if job.unbegun:
+        cancel_job(tx, job)
+    elif job.state is JobState.LEASED:
+        JobStore(tx).request_cancel_of_job(job.id)
 
 
 def complete_job(tx: Transaction, job: Job, result: JsonValue, digest: str | None = None) -> None:
@@ -79,6 +77,7 @@ def fail_attempt(
     policy, kind = policy_of(failure.type), kinds[job.kind]
     lease = job.lease
     if lease is not None:
+        _count_from_its_beginning(tx, job)
         JobStore(tx).end_lease(lease, outcome, failure, digest)
     if device_id is not None and policy.penalise_device:
         kind.executor.note_failure(tx, device_id, job, failure)
@@ -130,6 +129,12 @@ def expire_lease(
     return fail_attempt(tx, kinds, job, Failure(FailureType.LEASE_LOST, reason), outcome=LeaseOutcome.EXPIRED)
 
 
+def _count_from_its_beginning(tx: Transaction, job: Job) -> None:
+    """What was held and never begun took nobody's time."""
+    if job.state is JobState.LEASED and not job.accepted and job.lease_id is not None:
+        JobStore(tx).begin_lease(job.lease_id)
+
+
 def _retry(tx: Transaction, kinds: JobKinds, job: Job, failure: Failure) -> None:
     counts = policy_of(failure.type).counts_attempt
     kind, owner = kinds[job.kind], job.lease_owner
@@ -142,7 +147,8 @@ def _retry(tx: Transaction, kinds: JobKinds, job: Job, failure: Failure) -> None
     JobStore(tx).requeue_job(job, delay_s, count_attempt=counts)
     if owner is not None and counts:
         bad = (LeaseOutcome.FAILED, LeaseOutcome.EXPIRED)
-        num_failed = sum(one.owner == owner and one.outcome in bad for one in JobStore(tx).lease_history(job.id))
+        ended = [one for one in JobStore(tx).lease_history(job.id) if one.owner == owner and one.outcome in bad]
+        num_failed = sum(one.failure_type is not None and policy_of(one.failure_type).counts_attempt for one in ended)
         # Only where another can take it: a job that nobody may do would wait for ever.
         if num_failed >= EXCLUDE_AFTER_FAILURES and kind.executor.has_other(tx, job, kind.feature, owner):
             JobStore(tx).exclude_owner_from_job(job.id, owner)

@@ -256,7 +256,7 @@ class Dispatch:
             owned = part or not self.kinds[job.kind].cancellable_alone
             if job.state.final or owned:
                 raise InvalidStateTransitionError("job", job.id, job.state.value, JobState.CANCELLED.value, ())
-            if job.state is JobState.QUEUED:
+            if job.unbegun:
                 cancel_job(tx, job)
             else:
                 JobStore(tx).request_cancel_of_job(job.id)

@@ -118,6 +118,11 @@ class Job(JobOrder):
     finished_at: datetime | None = None
 
     @property
+    def unbegun(self) -> bool:
+        """Whether nobody works on it yet: it waits, or a device only holds it."""
+        return self.state is JobState.QUEUED or (self.state is JobState.LEASED and not self.accepted)
+
+    @property
     def lease(self) -> LeaseRef | None:
         """The current lease, or the last one; None for a job that was never leased."""
         return None if self.lease_id is None else LeaseRef(self.id, self.lease_id, self.lease_epoch)

@@ -137,6 +137,9 @@ class LeaseHistory(Store):
         """Seconds for which the device held leases since then."""
         until = sa.func.coalesce(leases.c.ended_at, now(), type_=Timestamp())
         statement = sa.select(leases.c.claimed_at, until).where(leases.c.device_id == device_id, until > since)
-        spans = self._connection.execute(statement).all()
-        # Over a clock that was set back a lease may end before it begins.
-        return float(sum(max(0.0, (end - max(start, since)).total_seconds()) for start, end in spans))
+        busy_s, counted = 0.0, since
+        for start, end in sorted((row[0], row[1]) for row in self._connection.execute(statement)):
+            # What is held ahead lies beside what runs; over a clock that was set back a lease may end before it begins.
+            busy_s += max(0.0, (end - max(start, counted)).total_seconds())
+            counted = max(counted, end)
+        return busy_s

@@ -120,7 +120,7 @@ class JobStore(LeaseHistory):
         return int(self._connection.execute(statement).scalar_one())
 
     def mean_job_duration_s(self, job: Job) -> float | None:
-        """Mean time from first lease to end of the latest done jobs of its kind and pool; None without any."""
+        """Mean time of the latest done jobs of its kind and pool, once the first attempt began; None without any."""
         statement = (
             sa.select(jobs.c.started_at, jobs.c.finished_at)
             .where(jobs.c.state == JobState.DONE, jobs.c.started_at.is_not(None), *_same_pool(job))
@@ -378,7 +378,7 @@ def _held(shape: _Shape) -> sa.Select[Any]:
         busy.c.accepted,
         busy.c.id != jobs.c.id,
     )
-    unbegun = (~jobs.c.accepted, jobs.c.lease_owner != sa.bindparam("owner"), is_busy)
+    unbegun = (~jobs.c.accepted, ~jobs.c.cancel_requested, jobs.c.lease_owner != sa.bindparam("owner"), is_busy)
     return JOBS.select(*_suits(shape, JobState.LEASED), *unbegun).order_by(jobs.c.priority.desc(), jobs.c.id).limit(1)
 
 

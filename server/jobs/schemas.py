@@ -94,7 +94,7 @@ class JobResource(Resource):
     """Principal whose search, supernet, network, study, table or measurement it serves; null without authentication."""
 
     started_at: datetime | None
-    """Time of its first lease; null before it."""
+    """Time at which its first attempt began, or was leased where none has begun; null before."""
 
     finished_at: datetime | None
     """Time at which it reached a final state; null before it."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from nas_engine.domain.job_protocol import LeaseOrder
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.artifacts.files import FileByteStore
 from server.core.database.transaction import Transaction
 from server.fleet.device import LOOK_AHEAD_FEATURE, DeviceState
 from server.fleet.sessions import RunningLease
 from server.jobs.dispatch import LeaseVerdict
+from server.jobs.failures import Failure
 from server.jobs.job import Job, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.settings import LeaseSettings
@@ -142,12 +144,47 @@ def test_a_restart_gives_back_what_was_held_at_once_and_without_an_attempt(
     assert waits == bool(number_of_results)
 
 
-def test_a_held_job_that_is_cancelled_is_told_so_before_it_begins(world: World) -> None:
+def test_a_held_job_is_cancelled_at_once_and_its_holder_told_before_it_begins(world: World) -> None:
     queue(world, 2)
-    device = enrol(world, "a")
+    device, free = enrol(world, "a"), enrol(world, "free")
     held = hold(device, begin(device))
     world.dispatch.cancel(held.id)
-    assert renew(device, held, JobPhase.FETCHING).order is LeaseOrder.CANCEL
+    assert world.dispatch.get(held.id).state is JobState.CANCELLED
+    assert renew(device, held, JobPhase.FETCHING).order is LeaseOrder.LOST
+    assert free.sync().assignments == ()
+    (lease,) = world.dispatch.history(held.id)
+    assert lease.ended_at is not None
+    assert lease.ended_at - lease.claimed_at < timedelta(seconds=0.5)  # nobody's time
+
+
+def test_the_time_of_a_device_is_counted_once_where_it_holds_a_job_beside_another(world: World) -> None:
+    queue(world, 2)
+    device = enrol(world, "a")
+    since = world.uow.read(lambda tx: tx.now())
+    hold(device, begin(device))
+    time.sleep(0.5)
+    busy_s, lasted_s = world.uow.read(
+        lambda tx: (JobStore(tx).busy_s(device.id, since), (tx.now() - since).total_seconds())
+    )
+    assert 0.5 <= busy_s <= lasted_s
+
+
+def test_what_was_held_when_its_agent_died_is_no_failure_of_the_device(world: World) -> None:
+    queue(world, 2)
+    enrol(world, "another that can take it")
+    device = enrol(world, "a")
+    for epoch in (2, 3):
+        running = begin(device)
+        held = hold(device, running)
+        world.dispatch.give_back(lease_of(running), "the board is wanted elsewhere")
+        device.sync(instance_epoch=epoch, free_slots=0)
+        device = replace(device, instance_epoch=epoch)
+    world.dispatch.cancel(running.id)
+    assert begin(device).id == held.id
+    current = world.dispatch.get(held.id)
+    world.dispatch.fail(lease_of(current), Failure(FailureType.RUN_FAILED, "once"))
+    world.database.skip_backoff()
+    assert begin(device).id == held.id  # it failed there once, and is not given to others alone
 
 
 def test_a_device_that_is_to_drain_begins_nothing_more(world: World) -> None:

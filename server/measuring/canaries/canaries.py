@@ -165,6 +165,8 @@ class Canaries:
             return JobStore(tx).get_job(lease.job_id), trusted
 
         job, trusted = self._uow.read(look)
+        if (unbased := order) is not None and unbased.baseline_us is None:
+            order = self._uow.read(lambda tx: _with_baseline(tx, device, job, unbased))
         if order is not None:
             profile = MeasurementProfile.named(read_payload(MeasurePayload, job.payload).profile)
             alarm = "; ".join(filter(None, (alarm, canary_complaint(order, *readings, profile))))
@@ -281,14 +283,10 @@ class Canaries:
             if timedelta(0) <= age < timedelta(seconds=self._settings.every_s):
                 return None
         good = CanaryStore(tx).last_canary_under(device.id, pool_key, model.sha256, passed=True)
-        baseline_us, answer = None, ""
-        if good is not None:
-            # The first median, which every later record still tells: its own median over its ratio.
-            baseline_us = good.median_us if good.ratio is None else good.median_us / good.ratio
-            answer = known_answer([good])
+        answer = "" if good is None else known_answer([good])
         return CanaryPlan(
             model=model,
-            baseline_us=baseline_us,
+            baseline_us=None if good is None else _baseline_us(good),
             output_digest=answer or known_answer(pool_canaries(tx, device, pool_key, model.sha256), MAJORITY),
             tolerance=self._settings.tolerance,
         )
@@ -310,6 +308,20 @@ def _blame(tx: Transaction, device_id: str, reason: str, worse: DeviceState, sin
     if worse is not current.state and worse in DEVICE_TRANSITIONS[current.state]:
         set_device_state(tx, current, worse, reason)
     return MeasurementStore(tx).mark_measurements_suspect(device_id, since)
+
+
+def _baseline_us(good: CanaryRecord) -> float:
+    """The first median, which every later record still tells: its own median over its ratio."""
+    return good.median_us if good.ratio is None else good.median_us / good.ratio
+
+
+def _with_baseline(tx: Transaction, device: Device, job: Job, order: IssuedCanary) -> IssuedCanary:
+    """An order that went out before there was a baseline, with the one that there is by now: the job before came with
+    it while this one was held.
+    """
+    pool_key = pool_key_of(device, job)
+    good = CanaryStore(tx).last_canary_under(device.id, pool_key, order.artifact_sha256, passed=True)
+    return order if good is None else replace(order, baseline_us=_baseline_us(good))
 
 
 def _last_good(tx: Transaction, device_id: str) -> datetime:

@@ -40,7 +40,9 @@ class DecodeAnswer(TypedDict):
 
 def main() -> int:
     """Answer requests until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the end of the input ends us
+    # Ctrl-C reaches the whole terminal, a service's stop its whole group: the end of the input ends us.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print
     try:

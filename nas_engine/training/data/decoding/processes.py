@@ -27,7 +27,7 @@ from nas_engine.training.data.decoding.picture import Decoding
 MAX_AT_ONCE = 16
 """Pictures of one request: few enough that the last ones of a batch are shared."""
 CORES_WORTH_PROCESSES = 4
-"""From so many cores on processes are used: on fewer, threads decode as many pictures a second, and need no memory
+"""From so many cores on processes are used: on fewer, threads decode nearly as many pictures, without their memory
 (`benchmarks/service/image_loading.py`)."""
 MAX_PROCESSES = 32
 
@@ -61,19 +61,21 @@ class ProcessDecoders:
             while True:  # ends with the queue
                 self._idle.get_nowait().end()
 
-    def _decoded(self, pictures: Sequence[Picture], decoding: Decoding, hashed: bool) -> Sequence[Decoded]:
+    def _decoded(
+        self, pictures: Sequence[Picture], decoding: Decoding, hashed: bool, *, again: bool = False
+    ) -> Sequence[Decoded]:
         child = self._idle.get()
         try:
             return child.decoded(pictures, decoding, hashed)
         except _DiedError as died:
             child = child.replaced()
-            if len(pictures) == 1:
+            if len(pictures) == 1 and again:
                 text = f"{pictures[0].path} cannot be decoded (the process {died}): remove or replace it"
                 return [Decoded(None, error=text)]
         finally:
             self._idle.put(child)
-        # One by one, so that the picture can be named that it died over.
-        return [one for picture in pictures for one in self._decoded([picture], decoding, hashed)]
+        # One by one, so that the picture can be named that it died over; a process may also be killed from outside.
+        return [one for picture in pictures for one in self._decoded([picture], decoding, hashed, again=True)]
 
 
 class _DiedError(Exception):
