@@ -65,7 +65,7 @@ def test_boards_go_over_to_another_server_in_the_middle_of_a_job_and_the_first_o
         at_second = Listener(second.api, search_id)
         nas.until_step(search_id, 1)
         with nas.in_the_middle_of(JobKind.MEASURE, nas.device_id("board-1")) as job_id:
-            nas.until(lambda: nas.unsent("board-1") == 1, "the first server holds the result")
+            nas.until(lambda: nas.unsent("board-1") >= 1, "the first server holds the result")
             wire.lead_to(second.grpc_port)
         nas.until_step(search_id, 2)
         nas.server.kill()

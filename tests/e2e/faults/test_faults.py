@@ -69,10 +69,10 @@ def test_a_board_killed_with_an_unsent_result_sends_it_after_its_restart(
     search_id = nas.create(LATENCY)
     nas.until_step(search_id, 2)
     with nas.in_the_middle_of(JobKind.MEASURE) as job_id:
-        nas.until(lambda: nas.unsent("board-1") == 1, "the result is on the board's disk")
+        nas.until(lambda: nas.unsent("board-1") >= 1, "the result is on the board's disk")
         nas.server.kill()
         nas.agents["board-1"].kill()
-    assert nas.unsent("board-1") == 1
+    assert nas.unsent("board-1") in (1, 2)  # it may have done the job that it held beside this one
     assert measured_by_lease(nas, job_id) == []
     nas.start_server()
     nas.agents["board-1"].start()
@@ -89,7 +89,7 @@ def test_a_result_that_comes_after_another_board_did_the_job_is_kept_and_steers_
     search_id = nas.create(LATENCY)
     nas.until_step(search_id, 2)
     with nas.in_the_middle_of(JobKind.MEASURE) as job_id:
-        nas.until(lambda: nas.unsent("board-1") == 1, "the result is on the board's disk")
+        nas.until(lambda: nas.unsent("board-1") >= 1, "the result is on the board's disk")
         nas.server.kill()
         nas.agents["board-1"].kill()
     nas.start_server()

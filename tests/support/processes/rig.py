@@ -172,7 +172,7 @@ class Installation:
         Args:
             holder: of the lease, a device's id; absent: anybody.
         """
-        wanted = [jobs.c.kind == kind, jobs.c.state == JobState.LEASED]
+        wanted = [jobs.c.kind == kind, jobs.c.state == JobState.LEASED, jobs.c.accepted.is_(True)]
         if holder is not None:
             wanted.append(jobs.c.lease_owner == holder)
         statement = sa.select(jobs.c.id).where(*wanted).limit(1).with_for_update()
