@@ -302,11 +302,7 @@ class Agent:
         return "not begun: the device takes no more jobs" if order is LeaseOrder.DRAIN else ""
 
     def _note(self, job: LeasedJob, outcome: Outcome) -> bool:
-        """Take note of how a job ended, and give its lease back where there is nothing to tell.
-
-        Returns:
-            Whether the outcome is to be kept and sent; False also for what nobody wants any more.
-        """
+        """Take note of how a job ended; whether the outcome is to be kept and sent, not given back or dropped."""
         what = outcome.failure.value if outcome.failure else "classified" if outcome.classification else "measured"
         _log.info("job %s: %s %s (%.2f s)", job.lease.job_id, what, outcome.message, outcome.total_s)
         self._health.note(job, outcome)
@@ -335,9 +331,7 @@ class Agent:
             )
             self._link.sync(request).result(GOODBYE_TIMEOUT_S)
         except (grpc.RpcError, grpc.FutureTimeoutError, grpc.FutureCancelledError) as error:
-            _log.warning(
-                "could not say goodbye: %s", error if not isinstance(error, grpc.RpcError) else describe(error)
-            )
+            _log.warning("could not say goodbye: %s", describe(error) if isinstance(error, grpc.RpcError) else error)
 
     def _after_trouble(self, error: grpc.RpcError) -> None:
         kind = trouble(error)

@@ -27,17 +27,10 @@ from server.jobs.states import JobKind, JobPhase, JobState
 from server.jobs.tables import JOBS, job_exclusions, jobs, leases
 
 NUM_TIMED = 20  # jobs that an estimate of waiting time rests on
-
-
 MAX_SHAPES = 256  # of claims whose statements are kept
 
-
 _ACTIVE = (JobState.QUEUED, JobState.LEASED)
-
-
 _DEAD = (jobs.c.state == JobState.LEASED, jobs.c.lease_expires_at < now())
-
-
 _ACTIVE_UNDER = JOBS.by(jobs.c.latency_key, jobs.c.hardware_key).where(jobs.c.state.in_(_ACTIVE)).order_by(jobs.c.id)
 
 

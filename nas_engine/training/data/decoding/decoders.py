@@ -54,7 +54,7 @@ class ThreadDecoders:
     """Decodes in threads of this process: Pillow lets go of the interpreter while it decodes and resizes."""
 
     def decode(self, pictures: Sequence[Picture], decoding: Decoding, *, hashed: bool = False) -> Sequence[Decoded]:
-        """See `Decoders`."""
+        """Decode on the threads that all sets share."""
         return list(on_threads().map(lambda one: decoded(one, decoding, hashed=hashed), pictures))
 
 

@@ -48,7 +48,7 @@ class ProcessDecoders:
             raise
 
     def decode(self, pictures: Sequence[Picture], decoding: Decoding, *, hashed: bool = False) -> Sequence[Decoded]:
-        """See `Decoders`."""
+        """Share the pictures out among the processes, a few at a time."""
         at_once = min(MAX_AT_ONCE, max(1, len(pictures) // (2 * self._num_processes)))
         slices = [pictures[start : start + at_once] for start in range(0, len(pictures), at_once)]
         found = self._requests.map(lambda some: self._decoded(some, decoding, hashed), slices)
@@ -83,7 +83,7 @@ class _DiedError(Exception):
 
 
 class _Child:
-    """One process."""
+    """A decoding process and the pipe to it; used by one thread at a time."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
