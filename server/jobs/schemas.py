@@ -45,7 +45,8 @@ class JobResource(Resource):
     """State the server keeps it in: queued, leased, or one of the final ones."""
 
     phase: JobPhase | None
-    """Phase its holder last reported; null before anybody held it."""
+    """Phase its holder last reported, `assigned` until it begins, as a device may hold its next job beside the one it
+    works on; null before anybody held it."""
 
     priority: int
     """Priority it was queued with; jobs with a higher one are leased first."""

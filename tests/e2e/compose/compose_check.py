@@ -121,12 +121,13 @@ def check_isolation(services: Services) -> None:
 
 
 def kill_a_working_board(services: Services, search_id: str) -> str:
-    """kill -9 of board-2 while it holds a job of the search; the job's id."""
+    """kill -9 of board-2 while it works on a job of the search, not on one that it only holds next; the job's id."""
     device_id = next(b["id"] for b in services.items("/api/v1/devices") if b["name"] == "board-2")
 
     def held() -> str | None:
         found = services.items("/api/v1/jobs", kind="measure", state="leased", device_id=device_id)
-        return next((job["id"] for job in found if job["search_id"] == search_id), None)
+        begun = (job for job in found if job["search_id"] == search_id and job["phase"] != "assigned")
+        return next((job["id"] for job in begun), None)
 
     def caught() -> str | None:
         if held() is None:
