@@ -117,6 +117,7 @@ def build(settings: Settings) -> WorkerProcess:
         owner[:40],
         _handlers(settings, uow, kinds, artifacts, rknn),
         {} if rknn is None else converter_labels(ModelFormat.RKNN),
+        folder=settings.home,
         begin_lane=_threads_of_lanes(settings.worker_threads),
     )
     return WorkerProcess(worker=worker, wakeups=wakeups, engine=engine, uow=uow, rknn=rknn)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
@@ -40,15 +41,17 @@ class Worker:
         handlers: Mapping[JobKind, Handler],
         labels: Mapping[str, str] | None = None,
         *,
+        folder: Path | None = None,
         begin_lane: Callable[[Executor], None] = lambda _: None,
     ) -> None:
-        """`labels` say what this worker can do beyond what every worker can; `begin_lane` is called first in the
-        thread of each lane.
+        """`labels` say what this worker can do beyond what every worker can; `folder` is its own, and while it can be
+        written, what else is read-only is the job's fault; `begin_lane` is called first in the thread of each lane.
         """
         self._dispatch = dispatch
         self._owner = owner
         self._handlers = handlers
         self._labels = dict(labels or {})
+        self._folder = folder
         self._begin_lane = begin_lane
         self._stop = threading.Event()
 
@@ -114,7 +117,7 @@ class Worker:
                 self._dispatch.give_back(lease, str(error))
                 raise
             except Exception as error:  # the loop's edge: whatever it is, the job is reported
-                if (disk := _of_disk(error)) is not None:  # its folder's, as the store's above
+                if (disk := self._of_disk(error)) is not None:  # its folder's, as the store's above
                     full = StorageFullError(f"the worker's disk is full or read-only: {disk}")
                     self._dispatch.give_back(lease, str(full))
                     raise full from error
@@ -126,12 +129,13 @@ class Worker:
                 with suppress(LeaseLostError):
                     self._dispatch.give_back(lease, "the worker stopped before the job was done")
 
-
-def _of_disk(error: BaseException) -> OSError | None:
-    """What an error comes from, if that is a disk without room, or one that the kernel lets nobody write any more."""
-    at: BaseException | None = error
-    while at is not None:  # ends: a cause is older than what it caused
-        if isinstance(at, OSError) and at.errno in _UNWRITABLE:
-            return at
-        at = at.__cause__
-    return None
+    def _of_disk(self, error: BaseException) -> OSError | None:
+        """What an error comes from, if that is a disk without room, or one that the kernel lets us write no more."""
+        at: BaseException | None = error
+        while at is not None:  # ends: a cause is older than what it caused
+            if isinstance(at, OSError) and at.errno in _UNWRITABLE:
+                # A library that writes to some other place that is read-only does so on every attempt.
+                elsewhere = at.errno == errno.EROFS and self._folder is not None and os.access(self._folder, os.W_OK)
+                return None if elsewhere else at
+            at = at.__cause__
+        return None

@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.support.worlds.service_world import World
 PATIENCE_S = 60.0
 
 
-def run(world: World, handler: Callable[[int], None], num_calls: int) -> list[Job]:
+def run(world: World, handler: Callable[[int], None], num_calls: int, folder: Path | None = None) -> list[Job]:
     """The jobs that a worker's handler was given, which is told how often it was called before."""
     given: list[Job] = []
     ended = threading.Event()
@@ -30,7 +31,7 @@ def run(world: World, handler: Callable[[int], None], num_calls: int) -> list[Jo
             ended.set()
         handler(len(given) - 1)
 
-    worker = Worker(world.dispatch, "worker-1", {JobKind.SEARCH_STEP: handle})
+    worker = Worker(world.dispatch, "worker-1", {JobKind.SEARCH_STEP: handle}, folder=folder)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
@@ -57,6 +58,19 @@ def test_a_disk_that_cannot_be_written_spends_no_attempt(world: World, number: i
     said = world.dispatch.get(given[0].id).failure_message
     assert "the worker's disk is full or read-only" in said
     assert os.strerror(number) in said
+
+
+def test_a_library_that_writes_to_another_read_only_place_fails_its_job(world: World, tmp_path: Path) -> None:
+    world.enrol()
+    world.search()
+
+    def handler(_: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/usr/share/models/cache")
+
+    (job,) = run(world, handler, 1, folder=tmp_path)
+    failed = world.dispatch.get(job.id)
+    assert failed.failure_type is FailureType.WORKER_ERROR
+    assert "/usr/share/models/cache" in failed.failure_message
 
 
 def test_any_other_fault_of_the_disk_is_a_failed_attempt(world: World) -> None:
