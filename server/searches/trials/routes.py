@@ -62,6 +62,8 @@ def ask_trials(search_id: SearchId, body: AskBody, trials: TrialsDep, once: Perm
     is given again what it holds.
     """
 
+    trials.put_back_dead()
+
     def action() -> StoredResponse:
         asked = trials.ask(search_id, body.evaluator, body.num_trials, body.lease_s)
         held = [AskedTrialResource.of_held(trial) for trial in asked.trials]

@@ -30,8 +30,8 @@ class AskBody(Body):
     """Name of the evaluator, the same whenever it comes back: it is given the trials again that it holds. Two that run
     at a time need two names."""
 
-    num_trials: int = Field(default=1, ge=1, le=MAX_TRIALS)
-    """Number of trials that it wants to hold, those it holds already among them."""
+    num_trials: int = Field(default=1, ge=0, le=MAX_TRIALS)
+    """Number of trials that it wants to hold, those it holds already among them; 0 for those alone."""
 
     lease_s: LeaseLength = DEFAULT_LEASE_S
     """Time after which a trial that was neither told nor renewed goes to whoever asks next, in seconds; asking again

@@ -63,6 +63,10 @@ class Trials:
         self._spaces = spaces
         self._settings = settings or SearchSettings()
 
+    def put_back_dead(self) -> None:
+        """Put trials back whose lease has died; before `ask`, in a transaction of its own."""
+        self._dispatch.sweep()
+
     def ask(self, search_id: str, evaluator: str, num_trials: int, lease_s: float) -> Asked:
         """Give an evaluator the trials that it holds, kept for `lease_s` from now, and new ones up to `num_trials`.
 
@@ -70,7 +74,6 @@ class Trials:
             NotFoundError: there is no such search.
             ConflictError: nothing of the search comes from outside.
         """
-        self._dispatch.sweep()
 
         def work(tx: Transaction) -> Asked:
             search = SearchStore(tx).get_search(search_id)
