@@ -29,7 +29,7 @@ class Trial(AskedTrialResource, ClientBound[M]):
     _carrier: Carrier = PrivateAttr()
 
     @call
-    def tell(self, **metrics: Told) -> Call[TrialResource]:
+    def tell(self, /, **metrics: Told) -> Call[TrialResource]:
         """Bring every metric that is wanted: ``trial.tell(energy_mj=(1.2, 0.1))``, value and standard error.
 
         Raises:
