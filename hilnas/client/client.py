@@ -29,7 +29,7 @@ from hilnas.client.study_resources import RankingStudyGroup
 from hilnas.client.table_resources import LatencyTableGroup
 from hilnas.client.training_resources import Candidates, NetworkGroup, SupernetGroup
 from hilnas.client.transport import RetryPolicy, Transport
-from hilnas.client.trial_resources import TrialGroup
+from hilnas.client.trials.resources import TrialGroup
 from server.bootstrap.http.schemas import VersionResource
 
 

@@ -13,7 +13,7 @@ from hilnas.client.core.steps import Call, Items, Params, collected
 from hilnas.client.errors import HilnasError
 from hilnas.client.handles import Handle
 from hilnas.client.transport import Transport
-from hilnas.client.trial_resources import Trial, TrialGroup
+from hilnas.client.trials.resources import Trial, TrialGroup
 from hilnas.client.views.frames import frame_of
 from hilnas.client.views.html import panel_of, paragraphs, table_of
 from hilnas.client.views.pictures import front_picture, hypervolume_picture
