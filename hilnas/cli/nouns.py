@@ -40,6 +40,7 @@ NOUNS = {
     "devices": Noun("hilnas.cli.commands.devices", "client", "List boards; drain, quarantine, resume, reserve them."),
     "workers": Noun("hilnas.cli.commands.workers", "client", "List workers: whether they live, what they do."),
     "jobs": Noun("hilnas.cli.commands.jobs", "client", "List, follow and cancel the work of workers and boards."),
+    "trials": Noun("hilnas.cli.commands.trials", "client", "Evaluate candidates outside: ask for trials, tell them."),
     "measurements": Noun(
         "hilnas.cli.commands.measurements", "client", "Measure a model of your own; query what was measured."
     ),

@@ -29,6 +29,7 @@ from hilnas.client.study_resources import RankingStudyGroup
 from hilnas.client.table_resources import LatencyTableGroup
 from hilnas.client.training_resources import Candidates, NetworkGroup, SupernetGroup
 from hilnas.client.transport import RetryPolicy, Transport
+from hilnas.client.trials.resources import TrialGroup
 from server.bootstrap.http.schemas import VersionResource
 
 
@@ -48,6 +49,7 @@ class _Server(Group[M]):
         self.latency_tables: LatencyTableGroup[M] = LatencyTableGroup(carrier)
         self.classifications: ClassificationGroup[M] = ClassificationGroup(carrier)
         self.jobs: Jobs[M] = Jobs(carrier)
+        self.trials: TrialGroup[M] = TrialGroup(carrier)
         self.workers: WorkerGroup[M] = WorkerGroup(carrier)
         self.spaces: Spaces[M] = Spaces(carrier)
         self.tokens: TokenGroup[M] = TokenGroup(carrier)

@@ -13,6 +13,7 @@ from hilnas.client.core.steps import Call, Items, Params, collected
 from hilnas.client.errors import HilnasError
 from hilnas.client.handles import Handle
 from hilnas.client.transport import Transport
+from hilnas.client.trials.resources import Trial, TrialGroup
 from hilnas.client.views.frames import frame_of
 from hilnas.client.views.html import panel_of, paragraphs, table_of
 from hilnas.client.views.pictures import front_picture, hypervolume_picture
@@ -25,6 +26,7 @@ from server.searches.candidate_schemas import CandidateResource, EvaluationResou
 from server.searches.comparing.schemas import ComparisonResource
 from server.searches.history.schemas import HypervolumeResource
 from server.searches.schemas import SearchResource, ValidationReport
+from server.searches.trials.schemas import DEFAULT_LEASE_S
 
 if TYPE_CHECKING:
     import pandas
@@ -115,6 +117,27 @@ class Search(Handle[M], SearchResource):
         """Its candidates; see `SearchGroup.candidates`."""
         return SearchGroup[M].candidates.make(
             self._group, self.id, states=states, bounds=bounds, order_by=order_by, limit=limit
+        )
+
+    @call
+    def ask(
+        self,
+        num_trials: int = 1,
+        *,
+        evaluator: str | None = None,
+        lease_s: float = DEFAULT_LEASE_S,
+        wait: bool = True,
+        poll_s: float = 1.0,
+    ) -> Call[list[Trial[M]]]:
+        """Take trials, to bring its external metrics; see `TrialGroup.ask`. Empty once the search has ended."""
+        return TrialGroup[M].ask.make(
+            TrialGroup[M](self._carrier),
+            self.id,
+            num_trials,
+            evaluator=evaluator,
+            lease_s=lease_s,
+            wait=wait,
+            poll_s=poll_s,
         )
 
     @stream

@@ -254,7 +254,7 @@ class BaseSearchAlgorithm(ABC):
         ledger.restart_batch()
         archive = EvaluatedArchive(self.problem)
         for item in codec.as_sequence(codec.field_of(document, "results"), "results"):
-            observation = codec.decode_observation(item, choices)
+            observation = codec.decode_observation(item, choices, self.problem.observed_metrics)
             if observation.genotype not in ledger.asked or observation.genotype in archive:
                 raise SearchStateError(f"checkpoint: result of {observation.genotype} was not asked, or is there twice")
             archive.add(observation)

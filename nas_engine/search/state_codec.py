@@ -140,7 +140,7 @@ def encode_observation(observation: Observation) -> JsonValue:
     }
 
 
-def decode_observation(value: JsonValue, num_choices: Sequence[int]) -> Observation:
+def decode_observation(value: JsonValue, num_choices: Sequence[int], metrics: Sequence[Metric]) -> Observation:
     """Inverse of `encode_observation`.
 
     Raises:
@@ -149,8 +149,8 @@ def decode_observation(value: JsonValue, num_choices: Sequence[int]) -> Observat
     document = as_mapping(value, "result")
     return Observation(
         genotype=decode_genotype(field_of(document, "genotype"), num_choices),
-        objectives=decode_metrics(field_of(document, "objectives"), "objectives"),
-        uncertainty=decode_metrics(field_of(document, "uncertainty"), "uncertainty"),
+        objectives=decode_metrics(field_of(document, "objectives"), "objectives", metrics),
+        uncertainty=decode_metrics(field_of(document, "uncertainty"), "uncertainty", metrics),
         violations={
             name: decode_float(amount, f"violation {name}")
             for name, amount in as_mapping(field_of(document, "violations"), "violations").items()
@@ -158,23 +158,25 @@ def decode_observation(value: JsonValue, num_choices: Sequence[int]) -> Observat
     )
 
 
-def decode_metrics(value: JsonValue, what: str) -> dict[Metric, float]:
-    """Values by metric label.
+def decode_metrics(value: JsonValue, what: str, metrics: Sequence[Metric]) -> dict[Metric, float]:
+    """Values by metric label; `metrics` are those of the problem.
 
     Raises:
         SearchStateError: an unknown metric or a value that is no number.
     """
-    return {decode_metric(name): decode_float(v, f"{what}.{name}") for name, v in as_mapping(value, what).items()}
+    values = as_mapping(value, what)
+    return {decode_metric(name, metrics): decode_float(v, f"{what}.{name}") for name, v in values.items()}
 
 
-def decode_metric(label: str) -> Metric:
-    """The metric of a label.
+def decode_metric(label: str, metrics: Sequence[Metric]) -> Metric:
+    """The metric of a label: one of the problem's, which a search may have declared itself, else a registered one.
 
     Raises:
         SearchStateError: no metric has that label.
     """
+    own = next((metric for metric in metrics if metric.name == label), None)
     try:
-        return metric_named(label)
+        return metric_named(label) if own is None else own
     except EngineError as error:
         raise SearchStateError(f"checkpoint: {error}") from error
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from types import UnionType
@@ -22,7 +24,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from nas_engine.domain.json_value import JsonValue
-from nas_engine.domain.metric import Goal
+from nas_engine.domain.metric import Goal, Metric
 from nas_engine.domain.metrics import declaration_of, searched_names, stored_metric
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.text import did_you_mean
@@ -51,10 +53,13 @@ class OneOf:
         return {"type": "string", "enum": list(self._names())}
 
     def _check(self, name: str, info: ValidationInfo) -> str:
-        known = tuple(self._names())
+        known = self._known()
         if name not in known and not (info.context or {}).get("stored"):
             raise ValueError(f"unknown name {name!r}: use one of {', '.join(known)}{did_you_mean(name, known)}")
         return name
+
+    def _known(self) -> tuple[str, ...]:
+        return tuple(self._names())
 
 
 def one_of(names: Iterable[str]) -> Any:
@@ -63,7 +68,37 @@ def one_of(names: Iterable[str]) -> Any:
     return Annotated[str, OneOf(lambda: known)]
 
 
-MetricName = Annotated[str, OneOf(searched_names)]
+OWN_METRIC_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
+"""Names that a search spec may declare metrics of its own by."""
+
+_own_metrics: ContextVar[frozenset[str]] = ContextVar("own_metrics", default=frozenset())
+
+
+@contextmanager
+def own_metrics(names: Iterable[str]) -> Iterator[None]:
+    """Let objectives and constraints that are read inside name these metrics too, which the spec around declares."""
+    token = _own_metrics.set(frozenset(names))
+    try:
+        yield
+    finally:
+        _own_metrics.reset(token)
+
+
+class OneOfMetrics(OneOf):
+    """`OneOf` for names of metrics: those of the registry, and those that the spec around them declares.
+
+    A name in an answer may be one that any spec declares: it is not checked, and its schema says so.
+    """
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        declared = {"pattern": OWN_METRIC_PATTERN, "description": "A metric that the search's spec declares."}
+        return {"type": "string", "anyOf": [{"enum": list(self._names())}, declared]}
+
+    def _known(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*super()._known(), *sorted(_own_metrics.get()))))
+
+
+MetricName = Annotated[str, OneOfMetrics(searched_names)]
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -212,6 +247,8 @@ class SpaceSpec(SpecPart):
 def _fitting(document: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
     if "metric" not in info.data or (info.context or {}).get("stored"):  # the metric is what is wrong
         return document
+    if document and info.data["metric"] in _own_metrics.get():
+        raise ValueError(f"metric {info.data['metric']} is declared by this spec: it has no settings, leave them out")
     try:
         read_settings(declaration_of(stored_metric(info.data["metric"])), document)
     except SettingsError as error:
@@ -235,7 +272,8 @@ class ObjectiveSpec(SpecPart):
     """Metric that is optimised."""
 
     goal: Goal | None = None
-    """Direction of the optimisation; absent: maximize top1, minimize everything else."""
+    """Direction of the optimisation; absent: maximize top1, the declared goal of a metric that `external` declares,
+    minimize everything else."""
 
     weight: float = Field(default=1.0, gt=0, le=1000)
     """Factor of this objective in the crowding distance, which sets how dense the front is along it; 1 is neutral."""
@@ -243,9 +281,8 @@ class ObjectiveSpec(SpecPart):
     settings: MetricSettingsDocument = later({})
     """Settings of the metric, where it has some: GET /api/v1/metrics has their schema."""
 
-    def objective(self) -> Objective:
-        """Return the objective as a domain value."""
-        metric = stored_metric(self.metric)
+    def objective(self, metric: Metric) -> Objective:
+        """Return the objective as a domain value, on the metric that its name means in its spec."""
         return Objective(metric, self.goal or metric.goal, self.weight)
 
 
@@ -272,6 +309,6 @@ class ConstraintSpec(SpecPart):
             raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}: swap them")
         return self
 
-    def constraint(self) -> Constraint:
-        """Return the constraint as a domain value."""
-        return Constraint(stored_metric(self.metric), self.minimum, self.maximum)
+    def constraint(self, metric: Metric) -> Constraint:
+        """Return the constraint as a domain value, on the metric that its name means in its spec."""
+        return Constraint(metric, self.minimum, self.maximum)

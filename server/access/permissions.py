@@ -53,6 +53,7 @@ class Action(Enum):
     AMEND = "amend"
     STEER = "pause, resume"
     CANCEL = "cancel"
+    EVALUATE = "ask and tell trials"
     LABEL = "label"
     OPERATE = "drain, resume, quarantine, reserve, release"
     RETIRE = "retire"
@@ -116,10 +117,13 @@ POLICY: tuple[Rule, ...] = (
         "get_answer",
         "list_checkpoints",
         "list_search_events",
+        "list_trials",
     ),
     _own(Kind.SEARCH, Action.AMEND, "search_id", "amend_search"),
     _own(Kind.SEARCH, Action.STEER, "search_id", "pause_search", "resume_search"),
     _own(Kind.SEARCH, Action.CANCEL, "search_id", "cancel_search"),
+    # What is told steers the search: whoever may steer it may evaluate for it.
+    _own(Kind.SEARCH, Action.EVALUATE, "search_id", "ask_trials", "renew_trial", "tell_trial"),
     _read(
         Kind.CANDIDATE,
         "list_candidates",
@@ -130,6 +134,7 @@ POLICY: tuple[Rule, ...] = (
         "get_candidate_bundle",
         "explain_candidate",
         "get_candidate_layers",
+        "get_candidate_probe",
         "get_evidence_key",
     ),
     # The file is made of the supernet's weights, which whoever may export could read as they are.

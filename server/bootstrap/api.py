@@ -83,6 +83,7 @@ from server.searches.answers.answer import Answers
 from server.searches.comparing.comparison import Comparisons
 from server.searches.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
+from server.searches.trials.trials import Trials
 from server.shipping.bundles import EvidenceBundles
 from server.shipping.exports import CandidateExports
 from server.shipping.layers import LayerTimes
@@ -214,7 +215,8 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     searches = Searches(uow, Admission(spaces, datasets, supernets, artifacts), supernets, kinds)
     fronts = Fronts(uow, FrontMaths())
     comparisons = Comparisons(fronts, FrontMaths())
-    searching = (searches, fronts, comparisons, Answers(uow, fronts), RankingStudies(uow, spaces, datasets))
+    trials = Trials(uow, dispatch, spaces)
+    searching = (searches, fronts, comparisons, Answers(uow, fronts), trials, RankingStudies(uow, spaces, datasets))
 
     bundles = EvidenceBundles(uow, artifacts, models_to_ship, signing_key(settings.home, settings.evidence_key_file))
     neighbourhoods = Neighbourhoods(uow, spaces, tables)

@@ -57,12 +57,18 @@ def fail_awaited(
         advance(tx, search, settings)
 
 
-def fail_evaluation(tx: Transaction, job: Job, failure: Failure, settings: SearchSettings) -> None:
-    """End the candidate whose accuracy a job was to find as FAILED."""
+def fail_evaluation(
+    tx: Transaction,
+    job: Job,
+    failure: Failure,
+    settings: SearchSettings,
+    state: CandidateState = CandidateState.FAILED,
+) -> None:
+    """End the candidate whose accuracy, or external metrics, a job was to find; as FAILED, unless said otherwise."""
     if job.search_id is None or job.candidate_id is None:
         return
     search = affected_searches(tx, job)[job.search_id]
-    advance(tx, _end_candidate(tx, search, job.candidate_id, CandidateState.FAILED, failure), settings)
+    advance(tx, _end_candidate(tx, search, job.candidate_id, state, failure), settings)
 
 
 def fail_search(tx: Transaction, job: Job, failure: Failure, what: str) -> None:

@@ -208,6 +208,7 @@ def _value_of_texts(
 def _provided(evaluation: Evaluation) -> Evaluation:
     """Say which package and version the metric of an evaluation comes from, where that is not said."""
     brought = all_metrics().brought.get(evaluation.metric.name)
-    if evaluation.provider is not None or brought is None:
+    outside = evaluation.source is EvaluationSource.EXTERNAL  # the package's own code did not find it
+    if evaluation.provider is not None or brought is None or outside:
         return evaluation
     return replace(evaluation, provider=brought.provider)

@@ -5,11 +5,12 @@ Everything here runs inside the caller's transaction, on searches the caller has
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.paired import CorrectAnswers
+from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, is_searched
 from server.candidates.candidate import Candidate, Evaluation
 from server.candidates.candidate_store import CandidateStore
@@ -83,7 +84,7 @@ def finish_candidate(
     EvaluationStore(tx).settle_awaited_of_candidate(candidate.id)
     ended = replace(candidate, state=state, reason=reason, finished_at=tx.now())
     CandidateStore(tx).save_candidate(ended)
-    EventStore(tx).append_event(candidate_event(ended))
+    EventStore(tx).append_event(candidate_event(ended, search.spec.own_metrics()))
     progress = search.progress
     match state:
         case CandidateState.COMPLETE:
@@ -95,8 +96,8 @@ def finish_candidate(
     return SearchStore(tx).save_search(replace(search, progress=progress))
 
 
-def candidate_event(candidate: Candidate) -> NewEvent:
-    """Build the event that announces a finished candidate."""
+def candidate_event(candidate: Candidate, own_metrics: Collection[Metric] = ()) -> NewEvent:
+    """Build the event that announces a finished candidate; its search declares `own_metrics` itself."""
     latency = candidate.current.get(LATENCY_US)
     return NewEvent(
         type=EventType.CANDIDATE,
@@ -109,7 +110,11 @@ def candidate_event(candidate: Candidate) -> NewEvent:
             "state": candidate.state.value,
             "reason": candidate.reason,
             "latency_flags": [flag.value for flag in latency.flags] if latency is not None else [],
-            **{metric.name: value for metric, value in candidate.values.items() if is_searched(metric)},
+            **{
+                metric.name: value
+                for metric, value in candidate.values.items()
+                if metric in own_metrics or is_searched(metric)
+            },
         },
     )
 

@@ -44,6 +44,14 @@ class DerivePayload(LongJobPayload):
     number: int
 
 
+class TrialPayload(Payload):
+    """Bring metrics of one candidate from outside; what they are is in the search's spec."""
+
+    search_id: str
+    candidate_id: str
+    metrics: tuple[str, ...]
+
+
 class EvaluatePayload(Payload):
     """Evaluate a metric of one candidate with one version of a supernet; settings are in the search's spec.
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, ModelWrapValidatorHandler, Tag, model_validator
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
 from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import TOP1, declaration_of, is_cheap, is_evaluated, stored_metric
+from nas_engine.domain.metrics import TOP1, declaration_of, is_cheap, is_evaluated, searched_names, stored_metric
 from nas_engine.domain.objective import Constraint, Objective
+from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.algorithms import Nsga2Settings, WarmStartSettings
 from nas_engine.settings.base import (
     STORED,
@@ -26,14 +27,16 @@ from nas_engine.settings.base import (
     SpaceSpec,
     SpecPart,
     later,
+    own_metrics,
 )
 from nas_engine.settings.evaluation import EvaluationSettings
+from nas_engine.settings.external import ExternalMetricSpec
 from nas_engine.settings.kinds.algorithms import AlgorithmSettings
 from nas_engine.settings.kinds.declared import read_settings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.stopping import StopSettings
 from nas_engine.settings.training import TrainingSpec
-from server.core.errors import InvalidSpecError, SpecViolation, json_pointer
+from server.core.errors import InvalidSpecError, InvalidValueError, SpecViolation, json_pointer
 from server.core.spec_documents import parse_spec
 from server.fleet.device_spec import DeviceSpec
 
@@ -141,6 +144,10 @@ class SearchSpec(SpecPart):
     constraints: tuple[ConstraintSpec, ...] = Field(default=(), max_length=16)
     """Bounds that a candidate must meet to be feasible, all of them."""
 
+    external: tuple[ExternalMetricSpec, ...] = later((), max_length=16)
+    """Metrics that evaluators outside bring, each of them an objective or a constraint; absent: everything is evaluated
+    and measured here."""
+
     algorithm: AlgorithmSettings = Field(default_factory=Nsga2Settings, json_schema_extra=_with_auto)
     """Search algorithm that proposes candidates, with its settings; absent or `{"kind": "auto"}`: the server chooses by
     the budget, the space and the objectives, and says why in the search's progress, `report.algorithm`."""
@@ -185,12 +192,26 @@ class SearchSpec(SpecPart):
     labels: Labels = Field(default_factory=dict)
     """Labels of the search by name, for people and filters."""
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _declaring(cls, document: Any, handler: ModelWrapValidatorHandler[SearchSpec]) -> SearchSpec:
+        """Read objectives and constraints knowing which metrics the spec declares."""
+        with own_metrics(_declared_names(document)):
+            return handler(document)
+
     @model_validator(mode="after")
     def _consistent(self) -> SearchSpec:
         names = [objective.metric for objective in self.objectives]
         if len(set(names)) != len(names):
             raise ValueError(f"objectives name a metric twice: {', '.join(names)}")
         wanted = {metric.name for metric in self.metrics()}
+        brought = [one.metric for one in self.external]
+        if len(set(brought)) != len(brought):
+            raise ValueError(f"external names a metric twice: {', '.join(brought)}")
+        if unused := [name for name in brought if name not in wanted]:
+            raise ValueError(
+                f"external metric {', '.join(unused)} is no objective and no constraint: make it one, or leave it out"
+            )
         if self.final.on_device_accuracy and (self.device is None or self.supernet is None):
             raise ValueError("final.on_device_accuracy needs a device and a supernet: name both")
         if self.shifting is not None:
@@ -198,6 +219,8 @@ class SearchSpec(SpecPart):
                 raise ValueError(f"shifting does not go with {self.algorithm.kind}: {reason}; take nsga2")
             if TOP1 not in self.metrics():
                 raise ValueError("shifting needs top1 as an objective or a constraint")
+            if TOP1 in self.external_metrics():
+                raise ValueError("shifting needs top1 of its own weights: take top1 out of external")
             if self.shifting.new_head and self.dataset is None:
                 raise ValueError("shifting.new_head needs dataset: the one with the new classes")
             if others := [metric.name for metric in self.evaluated_metrics() if metric != TOP1]:
@@ -211,11 +234,11 @@ class SearchSpec(SpecPart):
 
     def domain_objectives(self) -> tuple[Objective, ...]:
         """The objectives as domain values, in order."""
-        return tuple(o.objective() for o in self.objectives)
+        return tuple(o.objective(self.metric_named(o.metric)) for o in self.objectives)
 
     def domain_constraints(self) -> tuple[Constraint, ...]:
         """The constraints as domain values, in order."""
-        return tuple(c.constraint() for c in self.constraints)
+        return tuple(c.constraint(self.metric_named(c.metric)) for c in self.constraints)
 
     @property
     def crosses_versions(self) -> bool:
@@ -225,13 +248,39 @@ class SearchSpec(SpecPart):
     def metrics(self) -> tuple[Metric, ...]:
         """Every metric an objective or a constraint needs, each once."""
         labels = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
-        return tuple(dict.fromkeys(stored_metric(label) for label in labels))
+        return tuple(dict.fromkeys(self.metric_named(label) for label in labels))
+
+    def metric_named(self, name: str) -> Metric:
+        """The metric that a name means in this search: one that it declares, else one of the registry."""
+        own = next((one for one in self.external if one.metric == name), None)
+        return stored_metric(name) if own is None else own.declared()
+
+    def searched_metric(self, name: str) -> Metric:
+        """The metric that candidates are filtered and sorted by under a name, whether the spec wants it or not.
+
+        Raises:
+            InvalidValueError: no search may look at one of that name, and this one declares none.
+        """
+        known = (*searched_names(), *(metric.name for metric in self.own_metrics()))
+        if name not in known:
+            names = ", ".join(dict.fromkeys(known))
+            raise InvalidValueError(f"unknown metric {name!r}: use one of {names}{did_you_mean(name, known)}")
+        return self.metric_named(name)
+
+    def external_metrics(self) -> tuple[Metric, ...]:
+        """Those of `metrics` that evaluators outside bring, in the order of the spec."""
+        return tuple(one.declared() for one in self.external)
+
+    def own_metrics(self) -> tuple[Metric, ...]:
+        """Those of `external_metrics` that the spec itself declares."""
+        return tuple(one.declared() for one in self.external if one.is_own)
 
     def metric_settings(self) -> dict[str, Any]:
         """The settings of the metrics by name, as their declarations type them."""
         return {
             part.metric: read_settings(declaration_of(stored_metric(part.metric)), part.settings)
             for part in self._metric_parts()
+            if self.metric_named(part.metric) not in self.own_metrics()
         }
 
     def metric_documents(self) -> dict[str, dict[str, Any]]:
@@ -243,11 +292,27 @@ class SearchSpec(SpecPart):
 
     def evaluated_metrics(self) -> tuple[Metric, ...]:
         """Those of `metrics` that a worker evaluates with the supernet's weights."""
-        return tuple(metric for metric in self.metrics() if is_evaluated(metric))
+        outside = self.external_metrics()
+        return tuple(metric for metric in self.metrics() if is_evaluated(metric) and metric not in outside)
 
     def awaited_metrics(self) -> tuple[Metric, ...]:
         """Those of `metrics` that must be evaluated or measured: a candidate is complete when they are there."""
         return tuple(metric for metric in self.metrics() if not is_cheap(metric))
+
+    def awaited_here(self) -> tuple[Metric, ...]:
+        """Those of `awaited_metrics` that come from workers, devices or a table of results, and not from outside."""
+        outside = self.external_metrics()
+        return tuple(metric for metric in self.awaited_metrics() if metric not in outside)
+
+
+def _declared_names(document: object) -> list[str]:
+    """Names that the document of a spec, right or wrong, declares metrics by."""
+    if isinstance(document, SearchSpec):
+        return [one.metric for one in document.external]
+    external = document.get("external") if isinstance(document, dict) else None
+    listed = external if isinstance(external, list | tuple) else ()
+    named = [one.get("metric") if isinstance(one, dict) else getattr(one, "metric", None) for one in listed]
+    return [name for name in named if isinstance(name, str)]
 
 
 _AUTO = {"kind": "auto"}

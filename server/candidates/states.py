@@ -58,6 +58,7 @@ class EvaluationSource(Enum):
 
     EVALUATED = "evaluated"  # by a worker, on images
     MEASURED = "measured"  # by an agent, for this candidate
+    EXTERNAL = "external"  # by an evaluator outside this service, which is believed
     SIMULATED = "simulated"  # by an agent whose board is a simulator: never a measurement
     REUSED = "reused"  # measured (or simulated) earlier under the same latency key and hardware key
     GRAPH = "graph"  # counted from the layer graph

@@ -160,9 +160,12 @@ class Dispatch:
         A database whose clock was set back would leave leases and back-offs running for as long as it went back: they
         are pulled back to what they would be if begun now.
         """
-        longest = (max(self._leases.ttl_s, self._leases.accept_s) + CLOCK_SLACK_S, MAX_BACKOFF_S + CLOCK_SLACK_S)
-        if self._uow.read(lambda tx: JobStore(tx).num_ahead_of_clock(*longest)):
-            self._uow.write(lambda tx: JobStore(tx).pull_back(*longest))
+        granted_s = max(self._leases.ttl_s, self._leases.accept_s)
+        ttls_s = dict.fromkeys(JobKind, granted_s + CLOCK_SLACK_S)
+        ttls_s |= {one.kind: (one.longest_lease_s or granted_s) + CLOCK_SLACK_S for one in self.kinds}
+        delay_s = MAX_BACKOFF_S + CLOCK_SLACK_S
+        if self._uow.read(lambda tx: JobStore(tx).num_ahead_of_clock(ttls_s, delay_s)):
+            self._uow.write(lambda tx: JobStore(tx).pull_back(ttls_s, delay_s))
         dead = self._uow.read(lambda tx: JobStore(tx).expired_jobs(self._leases.sweep_batch))
         states = [self._uow.write(lambda tx, j=job: self._expire(tx, j)) for job in dead]  # type: ignore[misc]
         return SweepReport(

@@ -142,6 +142,7 @@ class ClaimRequest:
         kinds: only jobs of these kinds.
         device_id: the claiming device; None for a worker.
         device_type: of the claiming device; jobs that ask for another are not given. None for a worker.
+        search_id: only jobs of this search; None for any.
         pool_keys: what a device offers; jobs that ask for another are not given.
         labels: what the claimant carries.
         ttl_s: the lease dies after so many seconds unless renewed.
@@ -152,6 +153,7 @@ class ClaimRequest:
     kinds: tuple[JobKind, ...]
     device_id: str | None = None
     device_type: str | None = None
+    search_id: str | None = None
     pool_keys: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     ttl_s: float = 60.0

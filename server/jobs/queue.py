@@ -217,18 +217,24 @@ class JobStore(LeaseHistory):
         statement = JOBS.select(*_DEAD).order_by(jobs.c.lease_expires_at, jobs.c.id).limit(limit)
         return self._list(JOBS, statement)
 
-    def num_ahead_of_clock(self, ttl_s: float, delay_s: float) -> int:
-        """Unfinished jobs whose lease or back-off ends later than any that is begun now would."""
+    def num_ahead_of_clock(self, ttls_s: Mapping[JobKind, float], delay_s: float) -> int:
+        """Unfinished jobs whose lease or back-off ends later than any that is begun now would.
+
+        Args:
+            ttls_s: longest lease of a job, by its kind.
+            delay_s: longest back-off.
+        """
         return sum(
             int(self._connection.execute(sa.select(sa.func.count()).where(*late)).scalar_one())
-            for late in (_leased_beyond(ttl_s), _delayed_beyond(delay_s))
+            for late in (*(_leased_beyond(*longest) for longest in _by_length(ttls_s)), _delayed_beyond(delay_s))
         )
 
-    def pull_back(self, ttl_s: float, delay_s: float) -> None:
+    def pull_back(self, ttls_s: Mapping[JobKind, float], delay_s: float) -> None:
         """Have those leases and back-offs end as if they were begun now."""
-        leased, delayed = _leased_beyond(ttl_s), _delayed_beyond(delay_s)
-        self._connection.execute(sa.update(jobs).where(*leased).values(lease_expires_at=later(ttl_s)))
-        self._connection.execute(sa.update(jobs).where(*delayed).values(not_before=now()))
+        for ttl_s, kinds in _by_length(ttls_s):
+            leased = sa.update(jobs).where(*_leased_beyond(ttl_s, kinds))
+            self._connection.execute(leased.values(lease_expires_at=later(ttl_s)))
+        self._connection.execute(sa.update(jobs).where(*_delayed_beyond(delay_s)).values(not_before=now()))
 
     def lock_job_if_expired(self, job: Job) -> Job | None:
         """Lock a job of `expired` if that very lease is still its current one and dead; None otherwise."""
@@ -276,7 +282,7 @@ class JobStore(LeaseHistory):
         self._update(job_id, {**values, "owner_id": None if owner is None else owner.id})
 
     def jobs_leased_to(self, owner: str) -> tuple[Job, ...]:
-        """Jobs that a worker or device holds now."""
+        """Jobs that a worker, a device or an evaluator holds now, by id."""
         return self._active(jobs.c.lease_owner == owner, jobs.c.state == JobState.LEASED)
 
     def jobs_held_by(self, device_id: str, limit: int) -> tuple[Job, ...]:
@@ -314,8 +320,14 @@ def _same_pool(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def _leased_beyond(ttl_s: float) -> tuple[sa.ColumnElement[bool], ...]:
-    return (jobs.c.state == JobState.LEASED, jobs.c.lease_expires_at > later(ttl_s))
+def _by_length(ttls_s: Mapping[JobKind, float]) -> tuple[tuple[float, tuple[JobKind, ...]], ...]:
+    """The kinds of jobs whose longest leases are equally long."""
+    lengths = dict.fromkeys(ttls_s.values())
+    return tuple((length, tuple(kind for kind, ttl_s in ttls_s.items() if ttl_s == length)) for length in lengths)
+
+
+def _leased_beyond(ttl_s: float, kinds: Sequence[JobKind]) -> tuple[sa.ColumnElement[bool], ...]:
+    return (jobs.c.state == JobState.LEASED, jobs.c.kind.in_(kinds), jobs.c.lease_expires_at > later(ttl_s))
 
 
 def _delayed_beyond(delay_s: float) -> tuple[sa.ColumnElement[bool], ...]:
@@ -329,10 +341,11 @@ class _Shape:
     kinds: tuple[JobKind, ...]
     num_pool_keys: int
     num_labels: int
+    of_search: bool
 
 
 def _shape(request: ClaimRequest) -> _Shape:
-    return _Shape(request.kinds, len(request.pool_keys), len(request.labels))
+    return _Shape(request.kinds, len(request.pool_keys), len(request.labels), request.search_id is not None)
 
 
 def _said(request: ClaimRequest) -> dict[str, Any]:
@@ -341,6 +354,7 @@ def _said(request: ClaimRequest) -> dict[str, Any]:
         "owner": request.owner,
         "device_id": request.device_id,
         "device_type": request.device_type,
+        **({} if request.search_id is None else {"search_id": request.search_id}),
         **{f"pool_key_{n}": key for n, key in enumerate(sorted(request.pool_keys))},
         **{f"label_{n}": key for n, key in enumerate(sorted(request.labels))},
         **{f"value_{n}": request.labels[key] for n, key in enumerate(sorted(request.labels))},
@@ -395,6 +409,7 @@ def _suits(shape: _Shape, state: JobState = JobState.QUEUED) -> tuple[sa.ColumnE
         jobs.c.state == state,
         # One kind as an equality: the index then gives the order, and the first match ends the search.
         jobs.c.kind == shape.kinds[0] if len(shape.kinds) == 1 else jobs.c.kind.in_(shape.kinds),
+        *([jobs.c.search_id == sa.bindparam("search_id")] if shape.of_search else []),
         sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == sa.bindparam("device_id")),
         sa.or_(jobs.c.target_device_type.is_(None), jobs.c.target_device_type == sa.bindparam("device_type")),
         sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(offered)),

@@ -97,6 +97,7 @@ class KindOfJob:
         search_paused: the search it works for is being paused; called on unfinished jobs.
         queue_missing: queues what should be queued and is not, e.g. after a crash; returns how many.
         cancellable_alone: whether a user may cancel one that belongs to no search and no supernet.
+        longest_lease_s: how long a lease may be asked for without renewal; None for as long as the service grants.
     """
 
     kind: JobKind
@@ -112,6 +113,7 @@ class KindOfJob:
     search_paused: Hook = nothing
     queue_missing: Callable[[UnitOfWork], int] | None = None
     cancellable_alone: bool = True
+    longest_lease_s: float | None = None
 
 
 class JobKinds:

@@ -11,8 +11,8 @@ from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, all_metrics, declaration_of
-from nas_engine.domain.objective import Constraint
 from nas_engine.domain.plugins.doors import Door, PluginError, own_provider
+from nas_engine.settings.external import ExternalMetricSpec
 from nas_engine.settings.kinds.algorithms import algorithm_faults, surveyed_algorithms
 from nas_engine.settings.kinds.declared import SettingsError
 from nas_engine.settings.training import TrainingSpec
@@ -93,7 +93,7 @@ class Admission:
         _algorithm(spec)
         space, _ = self._space(spec)
         if space is not None:
-            _unreachable(spec.domain_constraints(), self._bounds(spec))
+            _unreachable(spec, self._bounds(spec))
 
     def searched_space(self, spec: SearchSpec) -> SpaceDescription | None:
         """What is known of the spec's space; None where it cannot be made."""
@@ -106,7 +106,7 @@ class Admission:
         bounds: Mapping[Metric, MetricBounds] = {}
         if space is not None:
             bounds = self._bounds(spec)
-            unreachable = _unreachable(spec.domain_constraints(), bounds)
+            unreachable = _unreachable(spec, bounds)
             violations += unreachable or (
                 [] if space.has_graphs or not spec.constraints else self._unmet_by_table(spec)
             )
@@ -149,7 +149,8 @@ class Admission:
 
     def _unmet_by_table(self, spec: SearchSpec) -> Sequence[SpecViolation]:
         """Bounds that no row of the table that is the space meets together."""
-        constraints = spec.domain_constraints()
+        outside = spec.external_metrics()
+        constraints = [one for one in spec.domain_constraints() if one.metric not in outside]
         missed = self._spaces.nearest_miss(spec.space.id, spec.space.parameters, constraints)
         if missed is None:
             return ()
@@ -174,7 +175,8 @@ class Admission:
             dataset = None if name is None else self._datasets.describe(name)
             if dataset is not None:
                 used.append((Door.DATASETS, dataset.kind, dataset.provider))
-        used += [(Door.METRICS, metric.name, all_metrics().get(metric.name).provider) for metric in spec.metrics()]
+        here = [metric for metric in spec.metrics() if metric not in spec.external_metrics()]
+        used += [(Door.METRICS, metric.name, all_metrics().get(metric.name).provider) for metric in here]
         return tuple(
             UsedPlugin(door=door, name=name, provider=provider)
             for door, name, provider in used
@@ -306,12 +308,14 @@ def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
     return ()
 
 
-def _unreachable(constraints: Sequence[Constraint], bounds: Mapping[Metric, MetricBounds]) -> list[SpecViolation]:
+def _unreachable(spec: SearchSpec, bounds: Mapping[Metric, MetricBounds]) -> list[SpecViolation]:
     found: list[SpecViolation] = []
-    for place, constraint in enumerate(constraints):
+    external = {one.declared(): _bounds_of(one) for one in spec.external}
+    for place, constraint in enumerate(spec.domain_constraints()):
         # Bounds are computed when they are looked up, which takes long in large spaces: only for what is constrained.
         try:
-            within = bounds.get(constraint.metric) or _declared_bounds(constraint.metric)
+            outside = external.get(constraint.metric)
+            within = outside or bounds.get(constraint.metric) or _declared_bounds(constraint.metric)
         except EngineError as error:  # a metric or a space that a package brings
             found.append(SpecViolation(f"/constraints/{place}/metric", str(error)))
             continue
@@ -324,6 +328,11 @@ def _unreachable(constraints: Sequence[Constraint], bounds: Mapping[Metric, Metr
     return found
 
 
+def _bounds_of(external: ExternalMetricSpec) -> MetricBounds:
+    low, high = external.bounds()
+    return MetricBounds(minimum=low, maximum=high)
+
+
 def _declared_bounds(metric: Metric) -> MetricBounds | None:
     """Bounds that every value of an evaluated or measured metric keeps; None where any number can be one."""
     one = declaration_of(metric)
@@ -333,13 +342,16 @@ def _declared_bounds(metric: Metric) -> MetricBounds | None:
 
 
 def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: MetricBounds) -> SpecViolation:
-    upper = None if within.maximum == float("inf") else within.maximum
-    span = f"at least {within.minimum:g}" if upper is None else f"{within.minimum:g} to {upper:g}"
+    upper = None if within.maximum == math.inf else within.maximum
+    lower = None if within.minimum == -math.inf else within.minimum
+    span = f"at least {lower:g}" if lower is not None else f"at most {upper:g}"
+    if lower is not None and upper is not None:
+        span = f"{lower:g} to {upper:g}"
     return SpecViolation(
         f"/constraints/{place}/{side}",
         f"no architecture of the space has {metric.name} {'<=' if side == 'maximum' else '>='} {bound:g} "
         f"{metric.unit}: the feasible range is {span}",
-        feasible_minimum=within.minimum,
+        feasible_minimum=lower,
         feasible_maximum=upper,
     )
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measurement import ValidityFlag, worst_validity
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import BUILT_IN, DEVICE_TOP1, LATENCY_US, is_evaluated, metric_named
+from nas_engine.domain.metrics import BUILT_IN, DEVICE_TOP1, LATENCY_US, is_evaluated
 from nas_engine.domain.plugins.doors import Door, own_provider
 from nas_engine.domain.uncertainty import uncertain_text
 from server.access.auth import Permitted
@@ -23,6 +23,7 @@ from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search, UsedPlugin
 from server.candidates.search_store import SearchStore
+from server.candidates.spec import SearchSpec
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationRecord
 from server.classifying.schemas import DeviceAccuracyValue
@@ -78,8 +79,8 @@ def list_candidates(
     query: Annotated[CandidateListQuery, Query()],
 ) -> Response:
     """Candidates of a search: filtered and sorted by any metric."""
-    wanted = _query(search_id, query)
     search = searches.get_search(search_id)
+    wanted = _query(search, query)
     match preferred(request, JSON, CSV, NDJSON):
         case "text/csv":
             columns = (*_COLUMNS, *_columns_of(search.spec.metrics()))
@@ -317,7 +318,8 @@ def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> Eval
     is_latency = evaluation.metric == LATENCY_US
     engine = {} if hardware is None or not is_latency else dict(hardware.key.identity.runtime_versions)
     doors = {Door.SPACES}
-    if is_evaluated(evaluation.metric) and evaluation.source is not EvaluationSource.TABLE:
+    not_here = (EvaluationSource.TABLE, EvaluationSource.EXTERNAL)
+    if is_evaluated(evaluation.metric) and evaluation.source not in not_here:
         doors.add(Door.DATASETS)
     used = [one for one in known.plugins.get(evaluation.search_id, ()) if one.door in doors]
     if provider is not None and provider.package != own_provider().package:
@@ -333,22 +335,25 @@ def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> Eval
     )
 
 
-def _query(search_id: str, query: CandidateListQuery) -> CandidateQuery:
-    bounds = tuple(
-        MetricBound(metric=metric, minimum=low, maximum=high) for metric, low, high in map(bound_of, query.metric)
-    )
+def _query(search: Search, query: CandidateListQuery) -> CandidateQuery:
+    found = (bound_of(text, search.spec) for text in query.metric)
+    bounds = tuple(MetricBound(metric=metric, minimum=low, maximum=high) for metric, low, high in found)
     return CandidateQuery(
-        search_id=search_id,
+        search_id=search.id,
         states=tuple(query.state),
         arch_id=query.arch_id,
         generation=query.generation,
         bounds=bounds,
-        order=candidate_order(query),
+        order=candidate_order(query, search.spec),
         descending=query.order_by.startswith("-"),
     )
 
 
-def candidate_order(query: CandidateListQuery) -> Metric | None:
-    """The metric that a list is sorted by; None where it is by number."""
+def candidate_order(query: CandidateListQuery, spec: SearchSpec) -> Metric | None:
+    """The metric that a list is sorted by; None where it is by number.
+
+    Raises:
+        InvalidValueError: the search has no such metric.
+    """
     name = query.order_by.removeprefix("-")
-    return None if name == "seq" else metric_named(name)
+    return None if name == "seq" else spec.searched_metric(name)

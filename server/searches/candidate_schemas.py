@@ -3,42 +3,63 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import column_for, metric_named, searched_names
+from nas_engine.domain.metrics import column_for, declarations, searched_names
 from nas_engine.domain.objective import Objective
 from nas_engine.domain.uncertainty import uncertain_text
-from nas_engine.settings.base import MetricName, OneOf
+from nas_engine.settings.base import OWN_METRIC_PATTERN, OneOf, OneOfMetrics
 from server.candidates.candidate import MetricValue
+from server.candidates.spec import SearchSpec
 from server.candidates.states import CandidateState, EvaluationSource
 from server.classifying.schemas import DeviceAccuracyValue
 from server.core.http.resources import (
     CountedQuery,
     Id,
     Json,
-    MetricLabel,
     Resource,
     Text,
 )
 from server.measuring.measurement import MeasurementKind
 from server.searches.schemas import UsedPluginResource
 
+MetricOfSearch = Annotated[str, OneOfMetrics(lambda: (one.name for one in declarations()), is_checked=False)]
+"""A metric in an answer: a registered one, or one that the search's spec declares."""
 
-def _order_names() -> Iterator[str]:
-    return (f"{sign}{name}" for name in ("seq", *searched_names()) for sign in ("", "-"))
+
+class _Order(OneOf):
+    """Annotation of what candidates are sorted by: `seq` or a metric, with a minus for the largest first.
+
+    Which metrics a search declares itself is known where the search is: there the name is looked up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda: (f"{sign}{name}" for name in ("seq", *searched_names()) for sign in ("", "-")))
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "anyOf": [{"enum": list(self._known())}, {"pattern": _OWN_ORDER}]}
+
+    def _check(self, name: str, info: ValidationInfo) -> str:
+        return name if re.match(_OWN_ORDER, name) else super()._check(name, info)
+
+
+_OWN_NAME = OWN_METRIC_PATTERN.strip("^$")
+_OWN_ORDER = f"^-?{_OWN_NAME}$"
 
 
 class _Bound:
-    """Annotation of a bound, `metric:le:number` or `metric:ge:number`, of any metric that may be searched."""
+    """Annotation of a bound, `metric:le:number` or `metric:ge:number`, of any metric that may be searched.
+
+    Which metrics a search declares itself is known where the search is: there the name is looked up.
+    """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
@@ -48,13 +69,11 @@ class _Bound:
 
     def _check(self, text: str) -> str:
         if len(text) > 300 or not re.match(self._pattern(), text):
-            name = text.partition(":")[0]
-            wrong = "" if name in searched_names() else f" of a metric that there is ({', '.join(searched_names())})"
-            raise ValueError(f"{text[:100]!r} is no bound{wrong}: write metric:le:number or metric:ge:number")
+            raise ValueError(f"{text[:100]!r} is no bound: write metric:le:number or metric:ge:number")
         return text
 
     def _pattern(self) -> str:
-        names = "|".join(map(re.escape, searched_names()))
+        names = "|".join((*map(re.escape, searched_names()), _OWN_NAME))
         # So many digits, that every number which matches is finite.
         return rf"^({names}):(ge|le):-?[0-9]{{1,40}}(\.[0-9]{{1,40}})?([eE][+-]?[0-9]{{1,2}})?$"
 
@@ -62,14 +81,18 @@ class _Bound:
 BoundText = Annotated[str, _Bound()]
 
 
-def bound_of(text: str) -> tuple[Metric, float | None, float | None]:
-    """Metric, lowest and highest value of a `BoundText`."""
+def bound_of(text: str, spec: SearchSpec) -> tuple[Metric, float | None, float | None]:
+    """Metric, lowest and highest value of a `BoundText` on candidates of a search.
+
+    Raises:
+        InvalidValueError: the search has no such metric.
+    """
     name, operator, number = text.split(":")
-    value = float(number)
-    return (metric_named(name), value, None) if operator == "ge" else (metric_named(name), None, value)
+    metric, value = spec.searched_metric(name), float(number)
+    return (metric, value, None) if operator == "ge" else (metric, None, value)
 
 
-CandidateOrderText = Annotated[str, OneOf(_order_names)]
+CandidateOrderText = Annotated[str, _Order()]
 EvaluationSourceName = Annotated[
     EvaluationSource,
     WithJsonSchema(
@@ -270,7 +293,7 @@ class EvaluationResource(Resource):
     id: Id
     """Identifier of the evaluation, given by the server."""
 
-    metric: MetricLabel
+    metric: MetricOfSearch
     """Name of the metric evaluated."""
 
     value: float
@@ -335,7 +358,7 @@ class FrontPointResource(Resource):
 class FrontObjectiveResource(Resource):
     """One axis of a front."""
 
-    metric: MetricName
+    metric: MetricOfSearch
     """Name of the objective's metric."""
 
     unit: str

@@ -11,23 +11,28 @@ from server.candidates.completion import (
     queue_missing_steps,
 )
 from server.candidates.lifecycle import advance, affected_searches
-from server.candidates.payloads import DerivePayload, EvaluatePayload, SearchStepPayload, ShiftPayload
+from server.candidates.payloads import DerivePayload, EvaluatePayload, SearchStepPayload, ShiftPayload, TrialPayload
 from server.candidates.search_store import SearchStore
+from server.candidates.states import CandidateState
 from server.core.database.transaction import Transaction
+from server.core.database.wakeups import Topic
 from server.jobs.completion import stop_job
 from server.jobs.failures import FinalFailure
 from server.jobs.job import Job
-from server.jobs.registry import HEAVY_LANE, SHORT_LANE, KindOfJob
+from server.jobs.registry import HEAVY_LANE, SHORT_LANE, Executor, KindOfJob
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind, JobState
+from server.searches.trials.trial import MAX_LEASE_S
 
 STEP_DOORS = (Door.SPACES, Door.ALGORITHMS, Door.METRICS)
 WEIGHTS_DOORS = (Door.SPACES, Door.DATASETS)
+OUTSIDE = Executor("evaluators outside", Topic.TRIALS)
+"""Trials: evaluators outside ask for them over REST; which there are is not known."""
 EVALUATION_DOORS = (Door.SPACES, Door.METRICS, Door.DATASETS)
 
 
 def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
-    """SEARCH_STEP, SHIFT, DERIVE and EVALUATE."""
+    """SEARCH_STEP, SHIFT, DERIVE, EVALUATE and TRIAL."""
 
     def ordered_job_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
         fail_search(tx, job, failure, f"{job.kind.value} work of the search")
@@ -37,6 +42,10 @@ def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
             fail_search(tx, job, failure, "an evaluation")
         else:
             fail_evaluation(tx, job, failure, settings)
+
+    def trial_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
+        state = CandidateState.INFEASIBLE if failure.blames_model else CandidateState.FAILED
+        fail_evaluation(tx, job, failure, settings, state)
 
     def advance_search(tx: Transaction, job: Job) -> None:
         # Its long-running job was stopped by a pause: the search's barrier opens.
@@ -62,6 +71,15 @@ def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
             lock_first=affected_searches,
             brought=lambda tx, job: brought_to_search(tx, job, *EVALUATION_DOORS),
             claimed=mark_evaluating,
+        ),
+        KindOfJob(
+            kind=JobKind.TRIAL,
+            payload=TrialPayload,
+            executor=OUTSIDE,
+            failed=trial_failed,
+            lock_first=affected_searches,
+            claimed=mark_evaluating,
+            longest_lease_s=MAX_LEASE_S,
         ),
         KindOfJob(
             kind=JobKind.SHIFT,

@@ -43,8 +43,9 @@ def _misfits_of_table(spec: SearchSpec, space: SpaceDescription) -> Sequence[Spe
     columns = [metric.name for metric in space.columns]
     places = [(f"/objectives/{i}/metric", o.metric) for i, o in enumerate(spec.objectives)]
     places += [(f"/constraints/{i}/metric", c.metric) for i, c in enumerate(spec.constraints)]
+    outside = {metric.name for metric in spec.external_metrics()}
     for pointer, label in places:
-        if label not in columns:
+        if label not in columns and label not in outside:
             message = (
                 f"space {space.id!r} is a table of results without a column {label}: it holds {', '.join(columns)}, "
                 "and nothing in it can be trained, exported or measured"

@@ -47,8 +47,10 @@ def candidate_facts(candidate: CandidateResource, wanted: Collection[str]) -> It
             yield _fact(declared, f"{number(value.value)} {unit_text(value.unit)}".rstrip())
         else:
             yield _fact(declared, value.text)
-    for value in known.values():  # of packages that are no longer installed
+    for value in known.values():  # declared by the search itself, or of packages that are no longer installed
         yield Fact(value.name, value.text)
+    registered = {declared.name for declared in declarations()}
+    yield from (Fact(name, UNKNOWN) for name in wanted if name not in registered and name not in known)
 
 
 def _fact(declared: MetricDeclaration, text: str) -> Fact:

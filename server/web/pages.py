@@ -145,14 +145,15 @@ def show_candidates(
     query: Annotated[CandidateListQuery, Query()],
 ) -> Response:
     """A page of the candidates' table."""
-    order, descending = candidate_order(query), query.order_by.startswith("-")
+    spec = uow.read(lambda tx: SearchStore(tx).get_search(search_id)).spec
+    order, descending = candidate_order(query, spec), query.order_by.startswith("-")
     wanted = CandidateQuery(search_id=search_id, order=order, descending=descending)
     at = paging.wanted(query)
 
     def look(tx: Transaction) -> tuple[list[CandidateResource], list[Metric], str | None]:
         found = CandidateStore(tx).page_of_candidates(wanted, at)
         known = CandidateContext.of(tx, found.items)
-        named = SearchStore(tx).get_search(search_id).spec.metrics()
+        named = spec.metrics()
         others = (metric for one in found.items for metric in one.current if is_searched(metric))
         shown = [candidate_resource(one, known) for one in found.items]
         return shown, [*dict.fromkeys((*named, *others))], paging.next_token(found)

@@ -207,6 +207,7 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
 
     def _load_own_state(self, state: Mapping[str, JsonValue]) -> None:
         self._fitted = None
+        metrics = self.problem.observed_metrics
         # Absent from checkpoints of earlier versions, which chose nothing.
         chosen = codec.as_mapping(state.get("models", {}), "models")
         self._choices = {metric: ModelChoice.of(document) for metric, document in chosen.items()}
@@ -214,10 +215,11 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
         for item in codec.as_sequence(codec.field_of(state, "predicted"), "predicted"):
             entry = codec.as_mapping(item, "prediction")
             genotype = codec.decode_genotype(codec.field_of(entry, "genotype"), self.encoding.num_choices)
-            self._predicted[genotype] = codec.decode_metrics(codec.field_of(entry, "values"), "predicted values")
+            values = codec.field_of(entry, "values")
+            self._predicted[genotype] = codec.decode_metrics(values, "predicted values", metrics)
         self._fresh = {}
         for label, pairs in codec.as_mapping(codec.field_of(state, "fresh"), "fresh").items():
-            self._fresh[codec.decode_metric(label)] = [
+            self._fresh[codec.decode_metric(label, metrics)] = [
                 codec.decode_pair(pair, f"fresh {label}") for pair in codec.as_sequence(pairs, "fresh pairs")
             ]
 

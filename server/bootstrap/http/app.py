@@ -42,6 +42,7 @@ from server.searches import routes as searches
 from server.searches.answers import routes as answers
 from server.searches.comparing import routes as search_comparisons
 from server.searches.history import routes as search_histories
+from server.searches.trials import routes as trials
 from server.shipping import routes as shipping
 from server.spaces import routes as spaces
 from server.studies import routes as ranking_studies
@@ -57,6 +58,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     search_histories.router,
     search_comparisons.router,
     candidates.router,
+    trials.router,
     measurements.router,
     classifications.router,
     latency_tables.router,

@@ -35,6 +35,7 @@ class Topic(Enum):
 
     WORKER_JOBS = "worker_jobs"
     DEVICE_JOBS = "device_jobs"
+    TRIALS = "trials"
     EVENTS = "events"
 
 

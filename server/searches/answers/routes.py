@@ -12,6 +12,7 @@ from starlette.responses import Response
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.objective import Constraint
 from server.access.auth import Permitted
+from server.candidates.spec import SearchSpec
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.problem_types import NOT_FOUND
@@ -19,7 +20,7 @@ from server.core.http.provide import provided
 from server.searches.answers.answer import Answers
 from server.searches.answers.resources import answer_resource
 from server.searches.answers.schemas import AnswerQuery, AnswerResource
-from server.searches.candidate_routes import latency_kind
+from server.searches.candidate_routes import SearchesDep, latency_kind
 from server.searches.candidate_schemas import bound_of
 
 router = api_router("searches")
@@ -33,17 +34,23 @@ SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
     responses={**NOT_MODIFIED, **problems(*COMMON, NOT_FOUND)},
 )
 def get_answer(
-    search_id: SearchId, request: Request, answers: AnswersDep, _: Permitted, query: Annotated[AnswerQuery, Query()]
+    search_id: SearchId,
+    request: Request,
+    searches: SearchesDep,
+    answers: AnswersDep,
+    _: Permitted,
+    query: Annotated[AnswerQuery, Query()],
 ) -> Response:
     """Which candidate to ship, what it beats, and how sure that is; also while the search runs."""
-    answer = answers.of_search(search_id, tuple(_bounds(query)))
+    spec = searches.get_search(search_id).spec
+    answer = answers.of_search(search_id, tuple(_bounds(query, spec)))
     kind = latency_kind(answer.front.hardware) if LATENCY_US in answer.front.search.spec.metrics() else None
     return tagged(request, answer_resource(answer, kind))
 
 
-def _bounds(query: AnswerQuery) -> Iterator[Constraint]:
+def _bounds(query: AnswerQuery, spec: SearchSpec) -> Iterator[Constraint]:
     for limit_us in (query.latency_us, None if query.latency_ms is None else query.latency_ms * 1000.0):
         if limit_us is not None:
             yield Constraint(LATENCY_US, maximum=limit_us)
-    for metric, lower, upper in map(bound_of, query.bound):
+    for metric, lower, upper in (bound_of(text, spec) for text in query.bound):
         yield Constraint(metric, minimum=lower, maximum=upper)

@@ -50,6 +50,7 @@ from server.searches.steps.step import (
     StepStatus,
     StepVerdict,
 )
+from server.searches.trials.orders import order_trial
 from server.spaces.store import ArchitectureStore
 
 
@@ -192,7 +193,9 @@ class SearchSteps:
         ]
         CandidateStore(tx).add_candidates(candidates)
         for candidate, asked in zip(candidates, outcome.asked, strict=True):
-            if asked.known and (awaited := search.spec.awaited_metrics()):
+            if search.spec.external:
+                order_trial(tx, search, candidate, self._settings)
+            if asked.known and (awaited := search.spec.awaited_here()):
                 search = record_known(tx, search, candidate, awaited, asked.known)
                 continue
             search = self._start(tx, search, candidate, shifting=isinstance(outcome.work, ShiftOrder))
@@ -205,8 +208,8 @@ class SearchSteps:
         return search
 
     def _start(self, tx: Transaction, search: Search, candidate: Candidate, *, shifting: bool) -> Search:
-        awaited = search.spec.awaited_metrics()
-        if not awaited:
+        awaited = search.spec.awaited_here()
+        if not search.spec.awaited_metrics():
             return finish_candidate(tx, search, candidate, CandidateState.COMPLETE)
         # Accuracy is ordered first: a latency that is reused at once must not complete the candidate without it.
         if TOP1 in awaited and shifting:

@@ -20,14 +20,20 @@ from server.access.tokens import EnrolmentTokens, Tokens
 from server.artifacts.artifact import Artifact
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.model_check import ModelFacts
+from server.candidates.candidate import Candidate, CandidateQuery
+from server.candidates.candidate_store import CandidateStore
+from server.candidates.search_store import SearchStore
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationRecord
 from server.classifying.store import ClassificationStore
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device
+from server.jobs.settings import SearchSettings
 from server.latency_tables.batch import Batch, Sampling
 from server.latency_tables.store import BatchStore
 from server.measuring.queries import Latencies, ModelMeasurementSpec
+from server.searches.trials.orders import order_trial
+from server.spaces.catalog import SpaceCatalog
 from tests.support.worlds.api_world import ADMIN, SMALL_PARAMETERS, SMALL_SPACE, World, cheap_spec, latency_spec
 
 TRAINING: dict[str, Any] = {
@@ -37,6 +43,10 @@ TRAINING: dict[str, Any] = {
 }
 NETWORK: dict[str, Any] = {**TRAINING, "architecture": [0] * 4}
 TABLE: dict[str, Any] = {"space": SMALL_SPACE, "device": {"device_type": "rk3588"}}
+OUTSIDE: dict[str, Any] = {
+    "objectives": [{"metric": "energy_mj"}, {"metric": "macs"}],
+    "external": [{"metric": "energy_mj", "unit": "mJ", "goal": "minimize"}],
+}
 FACTS = ModelFacts(input_shapes=((1, 3, 32, 32),), opset=17, size_bytes=10, dtype=Dtype.FP32)
 MODEL = b"a model"
 
@@ -87,7 +97,7 @@ class OwnedThings:
     def make(self, kind: Kind, owner: str) -> Mapping[str, str]:
         """A new thing of somebody's; its path parameters."""
         makers: Mapping[Kind, Callable[[str], Mapping[str, str]]] = {
-            Kind.SEARCH: lambda who: {"search_id": self._post(who, "searches", cheap_spec())},
+            Kind.SEARCH: lambda who: {"search_id": self._post(who, "searches", cheap_spec(**OUTSIDE))},
             Kind.SUPERNET: lambda who: {"supernet_id": self._post(who, "supernets", TRAINING)},
             Kind.NETWORK: lambda who: {"network_id": self._post(who, "networks", NETWORK)},
             Kind.STUDY: lambda who: {"study_id": self._post(who, "ranking-studies", self.study_spec())},
@@ -130,6 +140,32 @@ class OwnedThings:
         candidate = self._items(who, f"searches/{search_id}/candidates")[0]
         measurement = self._items(who, f"measurements?search_id={search_id}")[0]
         return {"search_id": search_id, "candidate_id": candidate["id"], "measurement_id": measurement["id"]}
+
+    def held_trial(self, search_id: str) -> Mapping[str, Any]:
+        """The lease of a trial of a search, held by an evaluator; nothing where there is no such search."""
+        uow, spaces = self.world.process.uow, self.world.process.get(SpaceCatalog)
+        if search_id not in {one["id"] for one in self._items("root", "searches?page_size=200")}:
+            return {}
+
+        def order(tx: Any) -> None:
+            if CandidateStore(tx).count_candidates(CandidateQuery(search_id=search_id)):
+                return
+            candidate = Candidate(
+                id=new_id(IdPrefix.CANDIDATE),
+                search_id=search_id,
+                seq=1,
+                generation=0,
+                record=spaces.decode("spos", SMALL_PARAMETERS, (0, 0, 0, 0)),
+                genotype=(0, 0, 0, 0),
+                created_at=tx.now(),
+            )
+            CandidateStore(tx).add_candidates([candidate])
+            order_trial(tx, SearchStore(tx).lock_search(search_id), candidate, SearchSettings())
+
+        uow.write(order)
+        asked = self.client("root").post(f"/api/v1/searches/{search_id}/trials:ask", json={"evaluator": "rig"})
+        trial = asked.json()["trials"][0]
+        return {"trial_id": trial["id"], "lease_id": trial["lease_id"], "fence": trial["fence"]}
 
     def cost_table(self) -> Artifact:
         """A table of costs that was imported; nothing in it can be read, which its document says."""

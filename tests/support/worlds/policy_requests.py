@@ -17,6 +17,7 @@ from tests.support.worlds.api_world import SMALL_PARAMETERS, World, cheap_spec
 from tests.support.worlds.owned_things import NETWORK, TABLE, TRAINING, OwnedThings
 
 NEW_BYTES = b"bytes that are new"
+LEASE = {"trial_id": "job_that_is_not", "lease_id": "lease_that_is_not", "fence": 1}
 
 
 def routes(world: World) -> dict[str, tuple[str, str]]:
@@ -37,6 +38,9 @@ def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
     model, table = put(relu((1, 4)), "application/onnx"), put(table_bytes(), "application/json")
     bodies: Mapping[str, dict[str, Any]] = {
         "create_search": cheap_spec(),
+        "ask_trials": {"evaluator": "rig"},
+        "renew_trial": LEASE,
+        "tell_trial": {**LEASE, "give_back": True},
         "validate_search": cheap_spec(),
         "amend_search": {"labels": {"a": "b"}},
         "create_supernet": TRAINING,
@@ -73,6 +77,8 @@ def ask(things: OwnedThings, operation: str, caller: str, given: Mapping[str, st
         given = {**given, "sha256": things.cost_table().sha256}
     path = template.format(**given, name=name)
     body = body_of(things, operation) if method != "GET" else None
+    if operation in ("renew_trial", "tell_trial") and body is not None:
+        body = {**body, **things.held_trial(given["search_id"])}
     params = {"search_id": given["search_id"]} if operation == "compare_searches" else None
     client = things.browser(caller) if RULE_OF[operation].kind is Kind.PAGE else things.client(caller)
     return client.request(method, path, params=params, json=body, follow_redirects=False)
