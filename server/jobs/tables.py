@@ -26,7 +26,7 @@ jobs = sa.Table(
     sa.Column("payload", Json, nullable=False),
     sa.Column("dedupe_key", sa.Text),
     sa.Column("priority", sa.BigInteger, nullable=False),
-    sa.Column("turn", sa.BigInteger, nullable=False),
+    sa.Column("turn", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("target_device_type", Label),
     sa.Column("target_pool_key", Digest),
     sa.Column("target_device_id", Id),
