@@ -4,6 +4,7 @@ HilnasError
   ServerUnreachableError        no connection, or no answer in time; a ConnectionError
   ProtocolError                 an answer that this version cannot read
   SpecFileError                 a spec file that cannot be read
+  ServerAddressError            an address or a token that cannot be one; a ValueError
   ProxySettingsError            an environment variable names no proxy that can be used
   InvalidNameError              an id or a name that can name nothing; a ValueError
   MissingPackageError           a package that a method needs is not installed; an ImportError
@@ -41,6 +42,10 @@ class ProtocolError(HilnasError):
 
 class SpecFileError(HilnasError):
     """A spec file cannot be read: it is missing, or neither JSON nor YAML."""
+
+
+class ServerAddressError(HilnasError, ValueError):
+    """An address that is none, or a token that cannot be one; the message says where it was found."""
 
 
 class ProxySettingsError(HilnasError):

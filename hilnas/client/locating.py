@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hilnas.client.errors import ServerAddressError
 from server.core.home import ADMIN_TOKEN_FILE, SERVER_FILE, default_home, local_admin_token
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # A server that listens everywhere says so; it is dialled on this machine.
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+
+
+_SENDABLE = re.compile(r"[\x21-\x7e]+")  # in a header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +44,11 @@ class Place:
 
 
 def locate(url: str | None = None, token: str | None = None) -> Place:
-    """Find the server, and the token for it; what is given wins."""
+    """Find the server, and the token for it; what is given wins.
+
+    Raises:
+        ServerAddressError: what was found is no address, or no token.
+    """
     home = default_home()
     is_own = False
     if url:
@@ -50,6 +59,7 @@ def locate(url: str | None = None, token: str | None = None) -> Place:
         found, url_from, is_own = written, f"from {home / SERVER_FILE}", True
     else:
         found, url_from = DEFAULT_URL, f"the default, as there is no HILNAS_URL and no {home / SERVER_FILE}"
+    found = _with_scheme(found, url_from)
     is_own = is_own or urlsplit(found).hostname in _LOOPBACK
     if token:
         token_from = "as given"
@@ -60,7 +70,24 @@ def locate(url: str | None = None, token: str | None = None) -> Place:
     else:
         token = None
         token_from = f"none in HILNAS_TOKEN{f' or {home / ADMIN_TOKEN_FILE}' if is_own else ''}"
+    if token is not None and not _SENDABLE.fullmatch(token):
+        raise ServerAddressError(
+            f"the token ({token_from}) cannot be one: tokens are letters, digits and signs of ASCII"
+        )
     return Place(url=found, url_from=url_from, token=token, token_from=token_from)
+
+
+def _with_scheme(url: str, url_from: str) -> str:
+    """An address as requests need it; ``HOST:PORT`` alone means ``http``. Raises ServerAddressError."""
+    whole = url.strip() if "://" in url else f"http://{url.strip()}"
+    try:
+        parts = urlsplit(whole)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, brackets that do not close
+        is_one = False
+    if not is_one or any(character.isspace() for character in whole):
+        raise ServerAddressError(f"{url!r} ({url_from}) is no address of a server: write it as {DEFAULT_URL}")
+    return whole
 
 
 def _written_url(path: Path) -> str | None:

@@ -119,6 +119,10 @@ Labels = Annotated[
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
+class Misread(list[Any]):
+    """What pydantic would read as something else, alone in a list, which it refuses where a plain value belongs."""
+
+
 def check_form(cls: type[BaseModel], document: Any) -> Any:
     """Hide "5" and true from number fields, 0 and "yes" from truth values: pydantic would take them.
 
@@ -146,7 +150,7 @@ def _unmistakable(value: Any, annotation: Any) -> Any:
             misread = bool(numbers or bool in kinds) and not words and value not in kinds
         else:
             misread = bool in kinds and not numbers
-        return [value] if misread else value
+        return Misread([value]) if misread else value
     for kind in kinds:
         inner = [part for part in get_args(kind) if part is not Ellipsis]
         origin = get_origin(kind)

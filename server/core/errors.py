@@ -111,8 +111,8 @@ class InvalidStateTransitionError(ServiceError):
     """
 
     def __init__(self, kind: str, id: str, current: str, wanted: str, allowed: Sequence[str]) -> None:
-        options = ", ".join(allowed) or "none: this state is final"
-        super().__init__(f"{kind} {id} is {current} and cannot become {wanted}; allowed: {options}")
+        options = f"allowed: {', '.join(allowed)}" if allowed else "it has ended, there is nothing to change any more"
+        super().__init__(f"{kind} {id} is {current} and cannot become {wanted}; {options}")
         self.kind = kind
         self.id = id
         self.current = current

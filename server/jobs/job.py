@@ -36,7 +36,7 @@ class JobOrder:
     Attributes:
         kind: what to do; `payload` says with what (see `server.jobs.payloads`).
         dedupe_key: while a job with this key is not final, adding another gives that one back instead.
-        priority: higher first; within one priority the oldest first.
+        priority: higher first; within one priority owners take turns, each with the oldest first.
         max_attempts: leases that may fail or die before the job is FAILED.
         search_id, candidate_id, supernet_id, network_id: what it is done for.
         latency_key, hardware_key: what a measurement is filed under.
@@ -89,6 +89,8 @@ class Job(JobOrder):
 
     Attributes:
         id: ``job_...``.
+        turn: its place among jobs of the kind and the priority: an owner's waiting jobs have one each, upwards from
+            the lowest that waits, so that those who order few do not wait for all of one who orders many.
         attempt: leases so far that count; 1 during the first.
         lease_owner: worker or device id; kept after the lease has ended.
         lease_expires_at: by the database's clock; None unless LEASED.
@@ -101,6 +103,7 @@ class Job(JobOrder):
 
     id: str
     state: JobState
+    turn: int = 0
     attempt: int = 0
     not_before: datetime
     lease_owner: str | None = None

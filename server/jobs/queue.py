@@ -30,6 +30,7 @@ NUM_TIMED = 20  # jobs that an estimate of waiting time rests on
 MAX_SHAPES = 256  # of claims whose statements are kept
 
 _ACTIVE = (JobState.QUEUED, JobState.LEASED)
+_IN_TURN = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
 _DEAD = (jobs.c.state == JobState.LEASED, jobs.c.lease_expires_at < now())
 _ACTIVE_UNDER = JOBS.by(jobs.c.latency_key, jobs.c.hardware_key).where(jobs.c.state.in_(_ACTIVE)).order_by(jobs.c.id)
 
@@ -44,7 +45,14 @@ class JobStore(LeaseHistory):
         order = {field.name: getattr(job, field.name) for field in fields(JobOrder)}
         current = self._tx.now()
         start = current + timedelta(seconds=job.delay_s)
-        queued = Job(**order, id=new_id(IdPrefix.JOB), state=JobState.QUEUED, not_before=start, created_at=current)
+        queued = Job(
+            **order,
+            id=new_id(IdPrefix.JOB),
+            state=JobState.QUEUED,
+            turn=self._next_turn(job),
+            not_before=start,
+            created_at=current,
+        )
         try:
             with self._connection.begin_nested():
                 self._insert(JOBS, queued)
@@ -60,6 +68,15 @@ class JobStore(LeaseHistory):
     def add_jobs(self, jobs: Sequence[NewJob]) -> tuple[Job, ...]:
         """`add` for each, in order."""
         return tuple(self.add_job(job) for job in jobs)
+
+    def _next_turn(self, job: NewJob) -> int:
+        """The turn of a job to be queued: its owner's next, no earlier than the lowest that waits."""
+        alike = (jobs.c.state == JobState.QUEUED, jobs.c.kind == job.kind, jobs.c.priority == job.priority)
+        owner_id = None if job.owner is None else job.owner.id
+        lowest = sa.select(sa.func.min(jobs.c.turn)).where(*alike).scalar_subquery()
+        own_last = sa.select(sa.func.max(jobs.c.turn)).where(jobs.c.owner_id == owner_id, *alike).scalar_subquery()
+        low, last = self._connection.execute(sa.select(lowest, own_last)).one()
+        return max(low or 0, -1 if last is None else last + 1)
 
     def get_job(self, job_id: str) -> Job:
         """Read one job, whatever its state."""
@@ -107,7 +124,7 @@ class JobStore(LeaseHistory):
         first = sa.or_(
             jobs.c.state == JobState.LEASED,
             jobs.c.priority > job.priority,
-            sa.and_(jobs.c.priority == job.priority, jobs.c.id < job.id),
+            sa.and_(jobs.c.priority == job.priority, sa.tuple_(jobs.c.turn, jobs.c.id) < sa.tuple_(job.turn, job.id)),
         )
         statement = sa.select(sa.func.count()).where(jobs.c.state.in_(_ACTIVE), *_same_pool(job), first)
         return int(self._connection.execute(statement).scalar_one())
@@ -386,14 +403,12 @@ def _held(shape: _Shape) -> sa.Select[Any]:
         busy.c.id != jobs.c.id,
     )
     unbegun = (~jobs.c.accepted, ~jobs.c.cancel_requested, jobs.c.lease_owner != sa.bindparam("owner"), is_busy)
-    return JOBS.select(*_suits(shape, JobState.LEASED), *unbegun).order_by(jobs.c.priority.desc(), jobs.c.id).limit(1)
+    return JOBS.select(*_suits(shape, JobState.LEASED), *unbegun).order_by(*_IN_TURN).limit(1)
 
 
 def _claimable(statement: sa.Select[Any], shape: _Shape) -> sa.Select[Any]:
     """The first queued job that the claimant may do now, in the order of the index."""
-    return (
-        statement.where(*_suits(shape), jobs.c.not_before <= now()).order_by(jobs.c.priority.desc(), jobs.c.id).limit(1)
-    )
+    return statement.where(*_suits(shape), jobs.c.not_before <= now()).order_by(*_IN_TURN).limit(1)
 
 
 def _suits(shape: _Shape, state: JobState = JobState.QUEUED) -> tuple[sa.ColumnElement[bool], ...]:

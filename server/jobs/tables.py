@@ -26,6 +26,7 @@ jobs = sa.Table(
     sa.Column("payload", Json, nullable=False),
     sa.Column("dedupe_key", sa.Text),
     sa.Column("priority", sa.BigInteger, nullable=False),
+    sa.Column("turn", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("target_device_type", Label),
     sa.Column("target_pool_key", Digest),
     sa.Column("target_device_id", Id),
@@ -53,7 +54,6 @@ jobs = sa.Table(
     sa.Column("started_at", Timestamp),
     sa.Column("finished_at", Timestamp),
     owner_column(),
-    sa.Index("ix_jobs_owner_id", "owner_id"),
     sa.Index("ix_jobs_latency_key_hardware_key", "latency_key", "hardware_key"),
     # One unfinished job per dedupe key.
     sa.Index(
@@ -63,7 +63,9 @@ jobs = sa.Table(
 
 
 # In the order of claims, so that the first match ends a search for work.
-sa.Index("ix_jobs_queue", jobs.c.state, jobs.c.kind, jobs.c.priority.desc(), jobs.c.id)
+sa.Index("ix_jobs_queue", jobs.c.state, jobs.c.kind, jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+# Ends with the turn: the last one that an owner has is read for every order.
+sa.Index("ix_jobs_owner_id", jobs.c.owner_id, jobs.c.state, jobs.c.kind, jobs.c.priority, jobs.c.turn)
 
 job_exclusions = sa.Table(
     "job_exclusions",

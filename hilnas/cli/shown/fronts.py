@@ -133,12 +133,16 @@ def value_cell(known: MetricValueResource | None) -> str:
 
 
 def _all_alike(front: FrontResource) -> str | None:
-    """A sentence where confident dominance told nothing apart."""
-    if front.dominance is not Dominance.CONFIDENT or not 1 < len(front.points) == front.num_feasible:
+    """A sentence where confident dominance left several standing: how many, and what would tell them apart."""
+    if front.dominance is not Dominance.CONFIDENT or len(front.points) < 2:
         return None
+    if len(front.points) == front.num_feasible:
+        said = f"None of these {len(front.points)} can be told apart from the others"
+    else:
+        said = f"None of the {front.num_feasible} candidates beats one of these {len(front.points)}"
     return (
-        f"None of these {len(front.points)} can be told apart from the others beyond its interval in every objective: "
-        "measure again or validate with more images. 'hilnas search answer' says which to ship meanwhile."
+        f"{said} beyond its interval in every objective: measure again or validate with more images. "
+        "'hilnas search answer' says which to ship meanwhile."
     )
 
 

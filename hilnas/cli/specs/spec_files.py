@@ -21,8 +21,10 @@ def read_spec_file(path: Path) -> dict[str, JsonValue]:
     """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecFileError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise SpecFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SpecFileError(f"{path} is no text: a spec is YAML or JSON, in UTF-8") from error
     try:
         # Every JSON document is YAML too, but YAML's messages would only puzzle whoever wrote JSON.
         document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)

@@ -207,6 +207,8 @@ class Exchange:
     def _unreachable(self, error: httpx2.TransportError) -> ServerUnreachableError:
         found = f" ({self._peer.found})" if self._peer.found else ""
         why = str(error) or "it cannot be reached in time"
+        if isinstance(error, httpx2.RemoteProtocolError) and not self.has_answered:
+            why = f"what listens there does not answer as a web server does ({why}): is it the boards' port (gRPC)?"
         return ServerUnreachableError(f"no answer from {self._peer.name}{found}: {why}")
 
     def _lost(self, error: httpx2.TransportError) -> ServerUnreachableError:

@@ -123,7 +123,8 @@ def _classes(root: Path, folder: Path, problems: Problems) -> tuple[str, ...]:
     folders = _folders(folder)
     if len(folders) < 2:
         where = _place(root, folder)
-        message = f"{where} holds {len(folders)} class folders: put each class's images in a folder of its own"
+        found = f"{len(folders)} class folder{'' if len(folders) == 1 else 's'}"
+        message = f"{where} holds {found}, two or more are needed: put each class's images in a folder of its own"
         if len(folders) == 1 and any(_part_name(inner) in PARTS["train"] for inner in _folders(folders[0])):
             message = f"{where} holds one folder, {folders[0].name}, and that holds train/: give that one"
         problems.add(message)

@@ -113,9 +113,7 @@ def validation_problem(raw_errors: Sequence[Mapping[str, Any]], body: Any = None
 
 def _field_error(raw: Mapping[str, Any], body: Any) -> FieldError:
     place, *path = raw["loc"]
-    detail = (
-        words({**raw, "loc": path}, body) if place == "body" and path else str(raw["msg"]).removeprefix("Value error, ")
-    )
+    detail = words({**raw, "loc": path or [place]}, body if place == "body" and path else None)
     if place == "body":
         return FieldError(detail, pointer=errors.json_pointer(tuple(path)))
     return FieldError(detail, parameter=str(path[0]) if path else str(place))

@@ -214,8 +214,8 @@ def _beats(answer: Answer) -> list[str]:
     better = [one for one in answer.compared if _verdict(one, judged) is Verdict.WORSE]
     beyond = [one for one in better if not one.member.meets]
     if beyond:
-        verb = "is" if len(beyond) == 1 else "are"
-        said.append(f"{_by(beyond, judged)} {verb} better in {name}, beyond the bound.")
+        where = "lies" if len(beyond) == 1 else "lie"
+        said.append(f"Better in {name}: {_by(beyond, judged)}, which {where} beyond the bound.")
     on_test = [one for one in answer.compared if _verdict(one, TEST_TOP1) is Verdict.WORSE and one.member.meets]
     for one in on_test[:1]:
         said.append(f"On test images {one.member.short_id} is better than it by more than noise: look at both.")

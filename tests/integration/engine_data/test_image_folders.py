@@ -67,7 +67,9 @@ def test_a_fault_that_ends_the_reading_is_counted_once(tmp_path: Path) -> None:
     problems = Problems("the folder")
     with problems.gathered():
         read_layout(tmp_path, problems)
-    assert problems.listed == ("the folder holds 0 class folders: put each class's images in a folder of its own",)
+    assert problems.listed == (
+        "the folder holds 0 class folders, two or more are needed: put each class's images in a folder of its own",
+    )
     assert len(problems) == 1
 
 

@@ -26,7 +26,7 @@ OPENAPI: dict[str, Any] = first_release.document("openapi.json.gz")
 
 CHANGED_ON_PURPOSE: Mapping[str, tuple[Any, Any]] = {
     "state": ("draining", "paused"),  # of a latency table: what a board holds ends all the same
-    "detail": ("schema 0005_ranking", "schema 0020_answers_and_layers"),
+    "detail": ("schema 0005_ranking", "schema 0021_turns"),
     "mutation_probability": (1.0, 0.5),  # one default of NSGA-II; a stored search keeps what it was created with
     "mean_leaves": (1.0, 0.5),
     "name": ("supernet", "network"),  # of a retraining that is given none

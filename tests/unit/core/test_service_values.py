@@ -103,7 +103,7 @@ def test_a_refused_transition_names_what_is_allowed() -> None:
 
 
 def test_nothing_follows_a_final_state() -> None:
-    with pytest.raises(InvalidStateTransitionError, match="this state is final"):
+    with pytest.raises(InvalidStateTransitionError, match="it has ended"):
         check_transition("job", "job_1", JOB_TRANSITIONS, JobState.DONE, JobState.QUEUED)
 
 

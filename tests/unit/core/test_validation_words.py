@@ -61,3 +61,34 @@ def test_a_mistyped_name_is_answered_with_the_one_that_was_meant(
     found = {violation.pointer: violation.message for violation in caught.value.violations}
     assert said in found[pointer]
     assert not any("Extra inputs" in detail for detail in found.values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "pointer", "said"),
+    [
+        ({"budget": {"num_candidates": -5}}, "/budget/num_candidates", "must be at least 1, not -5"),
+        ({"budget": {"num_candidates": "many"}}, "/budget/num_candidates", "must be a whole number, not 'many'"),
+        ({"budget": {"num_candidates": 4.5}}, "/budget/num_candidates", "must be a whole number, not 4.5"),
+        ({"budget": []}, "/budget", "must be a mapping of names to values, not empty"),
+        ({"algorithm": "nsga2"}, "/algorithm", "must be a mapping of names to values, not 'nsga2'"),
+        ({"objectives": []}, "/objectives", "must be at least 1 long, not empty"),
+        ({"objectives": {"metric": "macs"}}, "/objectives", "must be a list, not a mapping"),
+        ({"name": 3}, "/name", "must be text, not 3"),
+        ({"seed": None}, "/seed", "must be a whole number, not null"),
+        (
+            {"device": {"device_type": "x"}, "measurement": {"profile": "fast"}},
+            "/measurement/profile",
+            "must be 'quick', 'standard' or 'audit', not 'fast'",
+        ),
+        (
+            {"device": {"device_type": "x"}, "measurement": {"reuse": "perhaps"}},
+            "/measurement/reuse",
+            "must be true or false, not 'perhaps'",
+        ),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_answered_with_what_is(changed: dict[str, Any], pointer: str, said: str) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        parse_spec(SearchSpec, {**SEARCH, **changed})
+    found = {violation.pointer: violation.message for violation in caught.value.violations}
+    assert found[pointer] == said

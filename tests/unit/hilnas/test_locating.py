@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hilnas.client.client import Hilnas
+from hilnas.client.errors import ServerAddressError
 from hilnas.client.locating import DEFAULT_URL, locate
 
 
@@ -77,3 +78,28 @@ def test_a_server_file_that_cannot_be_read_is_none(home: Path, content: str) -> 
 
 def test_a_token_is_not_in_what_is_printed(home: Path) -> None:
     assert "nas_secret" not in repr(locate(token="nas_secret"))
+
+
+@pytest.mark.parametrize("written", ["10.1.2.3:4711", "nas.example.org", "localhost:8080/", "[::1]:8080"])
+def test_an_address_without_a_scheme_is_taken_as_http(home: Path, written: str) -> None:
+    assert locate(written).url == f"http://{written}"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["ftp://host", "http://", "http://host:port", "http://host:0", "http://host:99999", "my host", "http://["],
+)
+def test_what_is_no_address_is_refused_with_where_it_was_found(
+    home: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("HILNAS_URL", written)
+    with pytest.raises(ServerAddressError, match=f"(?s)from HILNAS_URL.*{DEFAULT_URL}") as caught:
+        locate()
+    assert repr(written) in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["nas_\u00fcber", "nas_adm_x\nX-More: 1", "nas adm"])
+def test_a_token_that_no_header_can_carry_is_refused_without_being_shown(home: Path, token: str) -> None:
+    with pytest.raises(ServerAddressError, match="the token .as given.") as caught:
+        locate(token=token)
+    assert token not in str(caught.value)
