@@ -18,6 +18,7 @@ class JobKind(Enum):
     CONVERT = "convert"
     MEASURE = "measure"
     CLASSIFY = "classify"
+    FIT = "fit"
 
 
 class JobState(Enum):
