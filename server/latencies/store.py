@@ -62,7 +62,8 @@ class LatencyStore(Store):
         for some in chunks(sorted(wanted)):
             conditions = [
                 column.in_(some),
-                m.device_type.in_(sorted(device_types)),
+                # Not by the column alone: without statistics SQLite would read all that a type ever measured.
+                sa.func.coalesce(m.device_type, "").in_(sorted(device_types)),
                 m.kind.in_((MeasurementKind.MEASURED, MeasurementKind.SIMULATED)),
                 m.superseded.is_(False),
                 m.suspect.is_(False),
