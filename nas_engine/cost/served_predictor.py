@@ -10,11 +10,13 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nas_engine.cost.encodings import FeatureEncoding, Floats, GenotypeFeatures
+from nas_engine.cost.encodings import FeatureEncoding, Floats, GenotypeFeatures, Genotypes
 from nas_engine.cost.mean_arrays import ProcessArrays, TreeArrays
 from nas_engine.cost.target_scale import Scale, TargetScale
 from nas_engine.domain.errors import EngineError
@@ -40,7 +42,7 @@ class ServedEstimates:
     high: Floats
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ServedPredictor:
     """Predicts a metric of the genotypes of one space, with intervals.
 
@@ -66,11 +68,25 @@ class ServedPredictor:
         Raises:
             InvalidGenotypeError: one is of another space.
         """
-        valid = [validate_genotype(self.genes, one) for one in genotypes]
-        rows = np.asarray(valid, dtype=np.int64).reshape(len(valid), len(self.genes))
-        mean = self.arrays.mean(GenotypeFeatures(self.genes, self.encoding), rows)
+        mean = self.arrays.mean(self._features, self._rows(genotypes))
         ends = self.scale.backward(mean - self.margin), self.scale.backward(mean + self.margin)
         return ServedEstimates(self.scale.backward(mean), np.minimum(*ends), np.maximum(*ends))
+
+    @cached_property
+    def _features(self) -> GenotypeFeatures:
+        return GenotypeFeatures(self.genes, self.encoding)
+
+    @cached_property
+    def _num_choices(self) -> NDArray[np.int64]:
+        return np.asarray([gene.num_choices for gene in self.genes])
+
+    def _rows(self, genotypes: Sequence[Sequence[int]]) -> Genotypes:
+        """Genotypes as rows, checked all at once: hundreds of them are asked for in one call."""
+        if all(len(one) == len(self.genes) for one in genotypes):
+            rows = np.asarray(genotypes, dtype=np.int64).reshape(len(genotypes), len(self.genes))
+            if ((rows >= 0) & (rows < self._num_choices)).all():
+                return rows
+        return np.asarray([validate_genotype(self.genes, one) for one in genotypes])  # says which is wrong
 
     def is_of(self, genes: Sequence[Gene]) -> bool:
         """Whether a space's genes are still those it was fitted in."""

@@ -41,7 +41,8 @@ class _Known:
     by_arch_id: Mapping[str, Sequence[FoundMeasurement]]
     by_key: Mapping[str, Sequence[FoundMeasurement]]
     keys_of: Mapping[str, Sequence[str]]
-    offered: tuple[tuple[HardwareProfile, ...], ...]
+    offered: tuple[Mapping[str, HardwareProfile], ...]
+    current: tuple[Mapping[str, int], ...]
     registered: frozenset[str]
     hardware: Mapping[str, HardwareKey]
     predictors: Sequence[LatencyPredictor]
@@ -101,7 +102,7 @@ class LatencyAsking:
             if one.architecture is not None
         }
         predictors = PredictorStore(tx).of_spaces(types, spaces) if spaces else []
-        current = {profile.hardware_key: profile.key for offer in offers for profile in offer}
+        current = {key: profile.key for offer in offers for key, profile in offer.items()}
         rows = (one for group in (by_arch_id, by_key) for some in group.values() for one in some)
         needed = {one.hardware_key for one in rows} | {one.hardware_key for one in predictors}
         return _Known(
@@ -110,6 +111,7 @@ class LatencyAsking:
             by_key=by_key,
             keys_of=keys_of,
             offered=offers,
+            current=tuple({key: place for place, key in enumerate(offer)} for offer in offers),
             registered=frozenset(one for one, some in of_type.items() if some),
             hardware={**store.hardware_of(needed - current.keys()), **current},
             predictors=predictors,
@@ -164,7 +166,7 @@ class LatencyAsking:
                     kind=AnswerKind.ESTIMATED,
                     estimate=estimate,
                     hardware_key=predictor.hardware_key,
-                    is_current=predictor.hardware_key in _current(known, answers[place].device_index),
+                    is_current=predictor.hardware_key in known.current[answers[place].device_index],
                     reason="",
                 )
         return found, chosen
@@ -177,7 +179,7 @@ def _from_measurements(known: _Known, network: Network, device: AskedDevice, num
         key = known.hardware[one.hardware_key]
         if one.device_type == device.device_type and device.admits(one.hardware_key, key, is_model=network.is_model):
             found.setdefault(one.hardware_key, (one, matched_by))
-    current = _current(known, number)
+    current = known.current[number]
 
     def rank(pair: tuple[FoundMeasurement, MatchedBy]) -> tuple[int, int]:
         one = pair[0]
@@ -193,7 +195,7 @@ def _from_measurements(known: _Known, network: Network, device: AskedDevice, num
             device=device,
             device_index=number,
             kind=AnswerKind.MEASURE_IT,
-            hardware_key=offer[0].hardware_key if offer else None,
+            hardware_key=next(iter(offer), None),
             is_current=bool(offer),
             reason=_why_not(known, network, device, number),
         )
@@ -221,10 +223,6 @@ def _rows(known: _Known, network: Network) -> list[tuple[FoundMeasurement, Match
     return own + [(one, MatchedBy.STRUCTURE) for one in alike]
 
 
-def _current(known: _Known, number: int) -> dict[str, int]:
-    return {profile.hardware_key: place for place, profile in enumerate(known.offered[number])}
-
-
 def _why_not(known: _Known, network: Network, device: AskedDevice, number: int) -> str:
     if device.device_type not in known.registered:
         return f"no device of type {device.device_type!r} is registered, and none measured it"
@@ -238,7 +236,7 @@ def _fitting(known: _Known, answer: LatencyAnswer, key: str) -> list[LatencyPred
     """Predictors of a space on what is asked, the best first: of the most trusted hardware, offered now, and most
     measurements.
     """
-    current = _current(known, answer.device_index)
+    current = known.current[answer.device_index]
     device = answer.device
     admitted = [
         one

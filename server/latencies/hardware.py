@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nas_engine.domain.measuring.environment import Dtype
 from server.artifacts.artifact import ModelFormat
@@ -29,9 +29,9 @@ def device_spec(asked: AskedDevice, dtype: Dtype) -> DeviceSpec:
     )
 
 
-def offered(asked: AskedDevice, devices: Sequence[Device]) -> tuple[HardwareProfile, ...]:
-    """The hardware profiles that devices of the type measure networks under now: what a measurement would be made
-    under comes first. Boards come before emulators and these before simulators, then what most devices offer.
+def offered(asked: AskedDevice, devices: Sequence[Device]) -> Mapping[str, HardwareProfile]:
+    """The hardware profiles that devices of the type measure networks under now, by key. That of a new measurement
+    comes first. Boards come before emulators and these before simulators, then what most devices offer.
 
     A runtime that is given networks as fp32 ONNX offers fp32 alone, and 8-bit integers need images that calibrate
     them: what could not be measured of an architecture is not offered.
@@ -42,17 +42,19 @@ def offered(asked: AskedDevice, devices: Sequence[Device]) -> tuple[HardwareProf
         spec = device_spec(asked, dtype)
         for device in devices:
             profile = profile_of(device, spec)
-            if profile is None or asked.hardware_key not in (None, profile.hardware_key) or not _runs(profile):
+            if profile is None or not _runs(profile):
                 continue
-            profiles[profile.hardware_key] = profile
-            weights[profile.hardware_key] += 1000 if device.state is DeviceState.ACTIVE else 1
+            digest = profile.hardware_key  # computed anew each time
+            if asked.hardware_key in (None, digest):
+                profiles[digest] = profile
+                weights[digest] += 1000 if device.state is DeviceState.ACTIVE else 1
 
-    def rank(profile: HardwareProfile) -> tuple[int, int, int, str]:
-        key = profile.key
-        trust = -TRUST.index(key.identity.device_class)
-        return trust, DTYPES.index(key.dtype), -weights[profile.hardware_key], profile.hardware_key
+    def rank(pair: tuple[str, HardwareProfile]) -> tuple[int, int, int, str]:
+        digest, profile = pair
+        trust = -TRUST.index(profile.key.identity.device_class)
+        return trust, DTYPES.index(profile.key.dtype), -weights[digest], digest
 
-    return tuple(sorted(profiles.values(), key=rank))
+    return dict(sorted(profiles.items(), key=rank))
 
 
 def _runs(profile: HardwareProfile) -> bool:
