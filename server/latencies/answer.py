@@ -25,7 +25,6 @@ class EstimateMethod(StrEnum):
     """What an estimate comes from."""
 
     PREDICTOR = "predictor"
-    LATENCY_TABLE = "latency_table"
 
 
 class MatchedBy(StrEnum):
@@ -66,7 +65,7 @@ class Estimate:
 
     Attributes:
         method: what it comes from.
-        source_id: of the predictor or the latency table.
+        source_id: of the predictor.
         low_us, high_us: interval; None where nothing says how wide it is.
         nominal: share of new measurements that the interval is made to hold; None without an interval.
         coverage: share of networks left out that it did hold; None where that is not known.

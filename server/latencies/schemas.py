@@ -78,10 +78,10 @@ class EstimateResource(Resource):
     """What an estimate stands on."""
 
     method: EstimateMethod
-    """Kind of estimate: by a fitted predictor, or by the sum of a latency table's operators."""
+    """Kind of estimate: by a fitted predictor."""
 
     source_id: Id
-    """Id of the predictor or of the latency table."""
+    """Id of the predictor, explained in `predictors` of the whole answer."""
 
     nominal: float | None
     """Share of new measurements that the interval is made to hold, as a fraction; null without an interval."""
