@@ -44,6 +44,11 @@ NOUNS = {
     "measurements": Noun(
         "hilnas.cli.commands.measurements", "client", "Measure a model of your own; query what was measured."
     ),
+    "latencies": Noun(
+        "hilnas.cli.commands.latencies",
+        "client",
+        "Ask for latencies without a board; list hardware keys.",
+    ),
     "classifications": Noun(
         "hilnas.cli.commands.classifications", "client", "Query what models answered to images on boards."
     ),

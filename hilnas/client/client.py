@@ -21,7 +21,7 @@ from hilnas.client.core.calls import Awaiting, Blocking, Carrier, M, call
 from hilnas.client.core.group import Group, read
 from hilnas.client.core.steps import Call
 from hilnas.client.locating import locate
-from hilnas.client.measuring_resources import ClassificationGroup, Jobs, Measurements
+from hilnas.client.measuring_resources import ClassificationGroup, Jobs, LatencyGroup, Measurements
 from hilnas.client.resources import ArtifactFiles, DeviceGroup, TokenGroup, WorkerGroup
 from hilnas.client.search_resources import SearchGroup
 from hilnas.client.space_resources import Spaces
@@ -46,6 +46,7 @@ class _Server(Group[M]):
         self.ranking_studies: RankingStudyGroup[M] = RankingStudyGroup(carrier)
         self.devices: DeviceGroup[M] = DeviceGroup(carrier)
         self.measurements: Measurements[M] = Measurements(carrier)
+        self.latencies: LatencyGroup[M] = LatencyGroup(carrier)
         self.latency_tables: LatencyTableGroup[M] = LatencyTableGroup(carrier)
         self.classifications: ClassificationGroup[M] = ClassificationGroup(carrier)
         self.jobs: Jobs[M] = Jobs(carrier)

@@ -14,6 +14,7 @@ from nas_engine.domain.json_value import JsonValue
 from server.classifying.schemas import ClassificationDetail, ClassificationResource
 from server.jobs.schemas import JobDetail, JobResource
 from server.jobs.states import JobState
+from server.latencies.schemas import LatencyAnswersResource, LatencyPredictorResource, OfferedHardwareResource
 from server.measuring.schemas import LayerProfileResource, MeasurementDetail, MeasurementResource, SamplesResource
 
 
@@ -98,6 +99,70 @@ class Measurements(Group[M]):
         """Everything that matches, as ``text/csv`` or ``application/x-ndjson``."""
         headers = {"Accept": media_type}
         return self.chunks(path_of("measurements"), headers, timeout_s=60.0, params=filters)
+
+
+class LatencyGroup(Group[M]):
+    """Latencies without a board: measured, estimated, or to be measured; what estimates and hardware keys there are."""
+
+    @call
+    def query(
+        self,
+        *,
+        architectures: Sequence[Document] = (),
+        models: Sequence[str] = (),
+        devices: Sequence[Document | str],
+        require_valid: bool = False,
+        same_structure: bool = False,
+        queue_missing: bool = False,
+        queue_estimated: bool = False,
+        measurement: Document | None = None,
+        priority: int = 0,
+        idempotency_key: str | None = None,
+    ) -> Call[LatencyAnswersResource]:
+        """Ask for many networks on many device types in one call; see ``POST /api/v1/latencies:query``.
+
+        Args:
+            architectures: each ``{"arch_id": ...}``, or ``{"space": {"id": ...}, "genotype": [...]}``.
+            models: sha256 of uploaded ONNX files.
+            devices: device types, or documents that narrow one: ``{"device_type": ..., "runtime": ...}``.
+            require_valid: whether measurements with validity flags count as none.
+            same_structure: whether measurements of other architectures that are alike count.
+            queue_missing, queue_estimated: whether to have measured what is neither measured nor estimated, and what is
+                estimated.
+            measurement: how that is measured; None for the defaults.
+            priority: of what is queued.
+            idempotency_key: for calls that queue measurements.
+        """
+        asked = [{"device_type": one} if isinstance(one, str) else dict(one) for one in devices]
+        question: dict[str, JsonValue] = {
+            "architectures": [dict(one) for one in architectures],
+            "models": list(models),
+            "devices": asked,
+            "require_valid": require_valid,
+            "same_structure": same_structure,
+            "queue_missing": queue_missing,
+            "queue_estimated": queue_estimated,
+            "priority": priority,
+        }
+        if measurement is not None:
+            question["measurement"] = dict(measurement)
+        path = path_of("latencies", verb="query")
+        answer = yield from self._http.post(path, question, idempotency_key=idempotency_key)
+        return read(LatencyAnswersResource, answer)
+
+    @listing
+    def hardware(self, *, device_type: str | None = None, runtime: str | None = None) -> Items[OfferedHardwareResource]:
+        """Hardware keys with runtime, versions, clocks and cores, and the device types that offer each now."""
+        filters: Params = {"device_type": device_type, "runtime": runtime}
+        return self.items(path_of("hardware-keys"), OfferedHardwareResource, filters)
+
+    @listing
+    def predictors(
+        self, *, device_type: str | None = None, hardware_key: str | None = None
+    ) -> Items[LatencyPredictorResource]:
+        """Fitted predictors, newest first: what they stand on, and how often their intervals held."""
+        filters: Params = {"device_type": device_type, "hardware_key": hardware_key}
+        return self.items(path_of("latency-predictors"), LatencyPredictorResource, filters)
 
 
 class ClassificationGroup(Group[M]):

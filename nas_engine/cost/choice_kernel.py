@@ -16,6 +16,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from nas_engine.cost.encodings import Features, Floats
+from nas_engine.cost.mean_arrays import NEGLIGIBLE, squared_distance
 
 MAX_LIKELIHOOD_SAMPLES = 200
 """The likelihood is maximised on evenly spaced samples beyond this: its cost is cubic, its gain is not."""
@@ -25,9 +26,6 @@ MAX_LIKELIHOOD_STEPS = 50
 
 JITTER = 1e-8
 """Added to the diagonal, in units of the standardised variance, against rounding."""
-
-NEGLIGIBLE = 1e-3
-"""Share of the variance below which a part is not computed."""
 
 WEIGHT_SPREAD = 1.0
 """Standard deviation, before the data, of the logarithm of how much more one gene matters than another."""
@@ -245,11 +243,3 @@ class Posterior:
 def _shares(weights: NDArray[np.float64]) -> Floats:
     powers = np.exp(weights - weights.max())
     return np.asarray(powers / powers.sum())
-
-
-def squared_distance(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-    """Squared distance of every row of `a` from every row of `b`."""
-    distance = a @ (-2.0 * b.T)
-    distance += (a**2).sum(axis=1)[:, None]
-    distance += (b**2).sum(axis=1)[None]
-    return np.asarray(np.maximum(distance, 0.0, out=distance))

@@ -97,6 +97,11 @@ class GenotypeFeatures:
         self._num_genes = len(genes)
         self._cell = Cell.of(genes) if encoding is FeatureEncoding.CELL else None
 
+    @property
+    def num_choices(self) -> int:
+        """Number of choices of all genes together."""
+        return int(self._offsets[-1])
+
     def of(self, genotypes: Genotypes) -> Features:
         """Compute the features of valid genotypes, (num, num_genes)."""
         genotypes = self.effective(genotypes)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nas_engine.cost.encodings import Floats, Genotypes
 from nas_engine.cost.model_choice import ModelChoice, PredictorModel, Samples, choose_model, make_model, numbers_in
 from nas_engine.cost.regressors import GaussianProcess, Trees, folds
+from nas_engine.cost.served_predictor import ServedPredictor
 from nas_engine.cost.target_scale import TargetScale
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
@@ -164,6 +165,28 @@ class MetricPredictor:
             samples.scale.backward(np.partition(upper, place - 1, axis=0)[place - 1]),
         )
         return np.minimum(*ends), np.maximum(*ends)
+
+    @property
+    def scale(self) -> TargetScale:
+        """Scale of the targets. Raises EngineError before the first fit."""
+        return self._fitted()[0].scale
+
+    def served(self, margin: float, nominal: float) -> ServedPredictor:
+        """Bring it into plain arrays, which another process evaluates without what it was learned with.
+
+        Args:
+            margin: half width of its intervals, in units of the standardised targets.
+            nominal: share of new evaluations that these are made to hold.
+        """
+        samples, regressor = self._fitted()
+        return ServedPredictor(
+            genes=self._genes,
+            encoding=self.choice.encoding,
+            scale=samples.scale,
+            arrays=regressor.arrays(),
+            margin=margin,
+            nominal=nominal,
+        )
 
     def _models_without_folds(self) -> list[tuple[NDArray[np.int64], GaussianProcess | Trees]]:
         """Each fold of the samples, and a model whose hyper-parameters did not see it either; made once per fit."""

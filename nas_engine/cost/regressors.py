@@ -13,7 +13,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 from nas_engine.cost.choice_kernel import JITTER, ChoiceKernel, Covariance
 from nas_engine.cost.encodings import FeatureEncoding, Features, Floats, GenotypeFeatures, Genotypes
-from nas_engine.cost.posterior_mean import PosteriorMean
+from nas_engine.cost.mean_arrays import ProcessArrays, TreeArrays, tree_columns
+from nas_engine.cost.posterior_mean import posterior_mean
 from nas_engine.domain.search_space import Gene
 
 NUM_FOLDS = 4
@@ -76,13 +77,17 @@ class GaussianProcess:
         factor = cho_factor(gram, lower=True, overwrite_a=True)
         self._precision: Floats = cho_solve(factor, np.eye(len(targets)), overwrite_b=True)
         self._weights: Floats = self._precision @ targets
-        self._mean: PosteriorMean | None = None
+        self._mean: ProcessArrays | None = None
 
     def mean(self, genotypes: Genotypes) -> Floats:
         """The mean alone, which costs less, in single precision."""
+        return self.arrays().mean(self._features, genotypes)
+
+    def arrays(self) -> ProcessArrays:
+        """What its mean needs, as plain arrays."""
         if self._mean is None:
-            self._mean = PosteriorMean(self._features, self._kernel, self.covariance, self._known, self._weights)
-        return self._mean(genotypes)
+            self._mean = posterior_mean(self._features, self._kernel, self.covariance, self._known, self._weights)
+        return self._mean
 
     def predict(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
         """Mean and variance of the true values."""
@@ -118,7 +123,6 @@ class Trees:
     def __init__(self, genes: Sequence[Gene], family: Family, encoding: FeatureEncoding) -> None:
         self._features = GenotypeFeatures(genes, encoding)
         self._family = family
-        self._num_choices = sum(gene.num_choices for gene in genes)
         self._spread = 0.0
 
     def fit(self, genotypes: Genotypes, targets: Floats, error_variance: Floats) -> None:
@@ -186,11 +190,31 @@ class Trees:
             return model.fit(columns, self._targets[rows], sample_weight=weights)
 
     def _columns(self, genotypes: Genotypes) -> NDArray[np.float32]:
-        features = self._features.of(genotypes)
-        columns = [self._features.effective(genotypes), features.counts, features.coarse]
-        if self._num_choices <= 64:
-            columns.append(features.choices)
-        return np.hstack(columns).astype(np.float32)
+        return tree_columns(self._features, genotypes)
+
+    def arrays(self) -> TreeArrays:
+        """What its mean needs, as plain arrays."""
+        boosted = self._family is Family.BOOSTED_TREES
+        estimators = self._model.estimators_[:, 0] if boosted else self._model.estimators_
+        trees = [one.tree_ for one in estimators]
+        sizes = [tree.node_count for tree in trees]
+        roots = np.cumsum([0, *sizes[:-1]])
+        nodes = [np.arange(size) for size in sizes]
+
+        def places(children: str) -> NDArray[np.int64]:
+            found = zip((getattr(tree, children) for tree in trees), nodes, roots, strict=True)
+            return np.concatenate([np.where(to < 0, own, to) + root for to, own, root in found])
+
+        return TreeArrays(
+            left=places("children_left"),
+            right=places("children_right"),
+            column=np.concatenate([np.maximum(tree.feature, 0) for tree in trees]).astype(np.int64),
+            threshold=np.concatenate([tree.threshold for tree in trees]),
+            value=np.concatenate([tree.value[:, 0, 0] for tree in trees]),
+            roots=roots,
+            scale=float(self._model.learning_rate) if boosted else 1.0 / len(trees),
+            offset=float(self._model.init_.constant_[0, 0]) if boosted else 0.0,
+        )
 
 
 def folds(num: int, num_folds: int = NUM_FOLDS) -> list[NDArray[np.int64]]:

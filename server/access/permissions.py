@@ -186,6 +186,11 @@ POLICY: tuple[Rule, ...] = (
         "get_measurement",
         "get_measurement_samples",
         "get_measurement_layers",
+        # Its field `queue_missing` needs the role engineer besides, as ordering a measurement does.
+        "query_latencies",
+        "list_hardware_keys",
+        "list_latency_predictors",
+        "get_latency_predictor",
     ),
     _read(Kind.CLASSIFICATION, "list_classifications", "get_classification"),
     _read(Kind.JOB, "list_jobs", "get_job", "list_workers"),

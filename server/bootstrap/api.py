@@ -69,6 +69,12 @@ from server.fleet.rpc import AgentServices
 from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
 from server.jobs.dispatch import Dispatch
 from server.jobs.registry import JobKinds
+from server.latencies.answers import LatencyAsking
+from server.latencies.known_hardware import KnownHardware
+from server.latencies.networks import NetworkReader
+from server.latencies.ordering import LatencyOrders
+from server.latencies.predictors.predictors import Predictors
+from server.latencies.predictors.shelf import PredictorShelf
 from server.latency_tables.batches import Batches
 from server.latency_tables.cost_reports import CostReports
 from server.latency_tables.estimates import EstimateMaths
@@ -155,6 +161,7 @@ def build(settings: Settings) -> ApiProcess:
             provided.get(Sessions),
             provided.get(Quotas),
             provided.get(ArtifactScrubs),
+            provided.get(Predictors),
         ),
         wakeups=wakeups,
         engine=engine,
@@ -205,8 +212,17 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     tables = LatencyTables(uow, spaces)
     reports = CostReports(uow, tables, spaces, EstimateMaths())
     keeper = BatchKeeper(uow, tables, reports)
-    boards = (Devices(uow, settings.leases), Latencies(uow), Classifications(uow))
+    latencies = Latencies(uow)
+    boards = (Devices(uow, settings.leases), latencies, Classifications(uow))
     latency_tables = (tables, reports, Batches(uow), keeper, CostTables(artifacts))
+
+    networks_asked = NetworkReader(spaces)
+    without_boards = (
+        LatencyAsking(uow, networks_asked, PredictorShelf(artifacts, spaces)),
+        LatencyOrders(uow, spaces, networks_asked, latencies, artifacts, models),
+        KnownHardware(uow),
+        Predictors(uow),
+    )
 
     supernets = Supernets(uow, spaces, datasets)
     networks = Networks(uow, spaces, datasets)
@@ -224,7 +240,15 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     shipping = (CandidateExports(uow), bundles, *explaining)
 
     return Provided(
-        *core, *access_and_jobs, *what_is_searched, *boards, *latency_tables, *training, *searching, *shipping
+        *core,
+        *access_and_jobs,
+        *what_is_searched,
+        *boards,
+        *latency_tables,
+        *without_boards,
+        *training,
+        *searching,
+        *shipping,
     )
 
 

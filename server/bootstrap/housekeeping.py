@@ -16,6 +16,7 @@ from server.core.errors import ServiceError
 from server.core.events import Events
 from server.core.idempotency import Idempotency
 from server.jobs.dispatch import Dispatch
+from server.latencies.predictors.predictors import Predictors
 from server.latency_tables.keeper import BatchKeeper
 
 _log = structlog.get_logger("hilnas.housekeeping")
@@ -35,7 +36,9 @@ class Housekeeping:
         sessions: Sessions,
         quotas: Quotas,
         scrubs: ArtifactScrubs,
+        predictors: Predictors,
     ) -> None:
+        self._predictors = predictors
         self._sessions = sessions
         self._quotas = quotas
         self._dispatch = dispatch
@@ -74,6 +77,7 @@ class Housekeeping:
                 self._quotas.write_uses()
                 self._dispatch.sweep()
                 self._batches.advance_all()
+                self._predictors.advance()
                 if time.monotonic() >= next_prune_s:
                     next_prune_s = time.monotonic() + PRUNE_EVERY_S
                     if self._certificates is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from server.classifying.job_kinds import classifying_kinds
 from server.jobs.registry import JobKinds
 from server.jobs.settings import SearchSettings
+from server.latencies.job_kinds import latency_kinds
 from server.measuring.job_kinds import measuring_kinds
 from server.searches.job_kinds import search_kinds
 from server.studies.job_kinds import study_kinds
@@ -20,4 +21,5 @@ def all_job_kinds(settings: SearchSettings | None = None) -> JobKinds:
         *study_kinds(),
         *measuring_kinds(settings),
         *classifying_kinds(settings),
+        *latency_kinds(),
     )

@@ -11,6 +11,7 @@ from server.core.database.references import Numbered, References, Referent, Stea
 from server.core.database.transaction import UnitOfWork
 from server.fleet.store import devices, hardware
 from server.jobs.tables import jobs
+from server.latencies.predictors.store import latency_predictors
 from server.latency_tables.store import latency_batches
 from server.measuring.store import measurements
 from server.spaces.store import architectures
@@ -28,6 +29,7 @@ _REFERENTS = {
     ),
     "supernet": Referent.with_spec("supernet", supernets),
     "network": Referent.with_spec("network", networks),
+    "predictor": Referent(noun="latency predictor", id=latency_predictors.c.id),
     "study": Referent.with_spec("ranking study", ranking_studies),
     "batch": Referent.with_spec("latency table or report", latency_batches),
     "device": Referent(noun="device", id=devices.c.id, names=(devices.c.name,)),

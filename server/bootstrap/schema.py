@@ -36,6 +36,7 @@ from server.core.home import ADMIN_TOKEN_FILE
 from server.fleet import store as fleet
 from server.jobs import tables as jobs
 from server.jobs.workers import store as workers
+from server.latencies.predictors import store as latency_predictors
 from server.latency_tables import store as latency_tables
 from server.measuring import store as measuring
 from server.measuring.canaries import store as canary_store
@@ -211,6 +212,7 @@ TABLES_OF = (
     idempotency_store,
     jobs,
     labels,
+    latency_predictors,
     latency_tables,
     measuring,
     search_store,

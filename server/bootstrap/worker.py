@@ -49,6 +49,8 @@ from server.jobs.registry import HEAVY_LANE, Executor, JobKinds
 from server.jobs.states import JobKind
 from server.jobs.worker.handlers import Handler
 from server.jobs.worker.loop import Worker
+from server.latencies.predictors.fits import Fits
+from server.latencies.worker import FitHandler
 from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.conversion import ConversionResults
 from server.measuring.worker.converting import ConvertHandler
@@ -221,6 +223,7 @@ def _handlers(
         JobKind.DERIVE: DeriveHandler(Derivations(uow, LongJobs(uow)), resources, tables),
         JobKind.TRAIN: TrainHandler(supernets, Networks(uow, spaces, datasets), resources, loaded),
         JobKind.RANK: RankHandler(RankJobs(uow, correlate), resources, loaded),
+        JobKind.FIT: FitHandler(Fits(uow), spaces, artifacts),
     }
 
 

@@ -40,6 +40,7 @@ class IdPrefix(Enum):
     CLASSIFICATION = "cls"
     LATENCY_TABLE = "ltab"
     COST_REPORT = "crep"
+    LATENCY_PREDICTOR = "lpre"
 
 
 class Ulids:

@@ -61,6 +61,9 @@ SHORT_LANE = Executor("short")
 CONVERT_LANE = Executor("convert")
 """Conversions: a process of their own does the work, for minutes."""
 
+FIT_LANE = Executor("fit")
+"""Fits of predictors: seconds each, on one core; neither steps nor trainings wait for them."""
+
 HEAVY_LANE = Executor("heavy")
 """What keeps the worker's own processor or GPU busy: one at a time."""
 

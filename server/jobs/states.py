@@ -19,6 +19,7 @@ class JobKind(Enum):
     MEASURE = "measure"
     CLASSIFY = "classify"
     TRIAL = "trial"
+    FIT = "fit"
 
 
 class JobState(Enum):

@@ -72,6 +72,7 @@ measurements = sa.Table(
     sa.Column("samples", sa.LargeBinary),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Index("ix_measurements_latency_key_hardware_key", "latency_key", "hardware_key"),
+    sa.Index("ix_measurements_hardware_key_id", "hardware_key", "id"),
     sa.Index("ix_measurements_device_type_id", "device_type", "id"),
     sa.Index("ix_measurements_device_id_created_at", "device_id", "created_at"),
     finite("p50_us"),

@@ -119,6 +119,10 @@ class SpaceCatalog:
             return table_record(space, genotype)
         return _record(space_id, canonical_json(dict(parameters)), space.decode(genotype))
 
+    def record_of(self, architecture: Architecture) -> ArchitectureRecord:
+        """The record of an architecture of a space with graphs, with what is counted."""
+        return _record(architecture.space_id, architecture.parameters, architecture)
+
     def known_values(
         self, space_id: str, parameters: Mapping[str, JsonValue], genotype: Genotype
     ) -> Mapping[Metric, KnownValue]:

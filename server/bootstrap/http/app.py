@@ -30,6 +30,7 @@ from server.fleet import routes as devices
 from server.jobs import routes as jobs
 from server.jobs.spent.spent import KindTime
 from server.jobs.workers import routes as workers
+from server.latencies import routes as latencies
 from server.latency_tables import routes as latency_tables
 from server.latency_tables.batch import EstimateAgreement
 from server.latency_tables.imported import routes as cost_tables
@@ -60,6 +61,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     candidates.router,
     trials.router,
     measurements.router,
+    latencies.router,
     classifications.router,
     latency_tables.router,
     cost_tables.router,

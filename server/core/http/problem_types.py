@@ -144,6 +144,12 @@ INVALID_MEASUREMENT_SPEC = ProblemType(
     "The model cannot be measured as asked",
     "Correct the places listed in 'errors'; GET /api/v1/device-types lists what there is to measure on.",
 )
+INVALID_LATENCY_QUESTION = ProblemType(
+    "invalid-latency-question",
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    "The question for latencies cannot be answered as it is",
+    "Correct the places listed in 'errors'; GET /api/v1/device-types lists what there is to measure on.",
+)
 INVALID_MODEL = ProblemType(
     "invalid-model",
     HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -62,6 +62,7 @@ def ids(things: OwnedThings) -> Mapping[str, str]:
         "token_id": things.tokens["vic"].id,
         "enrolment_token_id": things.tokens["vic"].id,
         "classification_id": things.classification(),
+        "predictor_id": things.predictor(),
     }
 
 

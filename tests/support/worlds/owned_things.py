@@ -26,9 +26,13 @@ from server.candidates.search_store import SearchStore
 from server.candidates.states import EvaluationSource
 from server.classifying.classification import ClassificationRecord
 from server.classifying.store import ClassificationStore
+from server.core.database.transaction import Transaction
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device
 from server.jobs.settings import SearchSettings
+from server.latencies.known_hardware import KnownHardware
+from server.latencies.predictors.predictor import LatencyPredictor, space_key
+from server.latencies.predictors.store import PredictorStore
 from server.latency_tables.batch import Batch, Sampling
 from server.latency_tables.store import BatchStore
 from server.measuring.queries import Latencies, ModelMeasurementSpec
@@ -170,6 +174,25 @@ class OwnedThings:
     def cost_table(self) -> Artifact:
         """A table of costs that was imported; nothing in it can be read, which its document says."""
         return self.world.process.get(Artifacts).put(b"{}", COST_TABLE)
+
+    def predictor(self) -> str:
+        """A predictor that is not fitted yet; everybody may read it."""
+        hardware_key = self.world.process.get(KnownHardware).all()[0].hardware_key
+
+        def work(tx: Transaction) -> str:
+            predictor = LatencyPredictor(
+                id=new_id(IdPrefix.LATENCY_PREDICTOR),
+                device_type="rk3588",
+                hardware_key=hardware_key,
+                space_id="spos",
+                parameters="{}",
+                space_key=space_key("spos", "{}"),
+                created_at=tx.now(),
+            )
+            PredictorStore(tx).add_predictor(predictor)
+            return predictor.id
+
+        return self.world.process.uow.write(work)
 
     def classification(self) -> str:
         """A worker's answers to an image set."""

@@ -13,7 +13,7 @@ from server.access.permissions import RULE_OF, Kind
 from server.artifacts.artifacts import Artifacts
 from tests.support.samples.odd_models import relu
 from tests.support.samples.table_results import table_bytes
-from tests.support.worlds.api_world import SMALL_PARAMETERS, World, cheap_spec
+from tests.support.worlds.api_world import SMALL_PARAMETERS, SMALL_SPACE, World, cheap_spec
 from tests.support.worlds.owned_things import NETWORK, TABLE, TRAINING, OwnedThings
 
 NEW_BYTES = b"bytes that are new"
@@ -53,6 +53,10 @@ def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
         "measure_model": {
             "model_sha256": model.sha256,
             "device": {"device_type": "rk3588"},
+        },
+        "query_latencies": {
+            "architectures": [{"space": SMALL_SPACE, "genotype": [0] * 4}],
+            "devices": [{"device_type": "rk3588"}],
         },
         "measure_neighbours": {"max_networks": 1},
         "register_table": {"id": "mine", "sha256": table.sha256},

@@ -1,0 +1,140 @@
+"""A fitted predictor as it is served: plain arrays in a file, evaluated with numpy alone.
+
+The file is numpy's own archive without pickled objects: reading one runs no code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_engine.cost.encodings import FeatureEncoding, Floats, GenotypeFeatures, Genotypes
+from nas_engine.cost.mean_arrays import ProcessArrays, TreeArrays
+from nas_engine.cost.target_scale import Scale, TargetScale
+from nas_engine.domain.errors import EngineError
+from nas_engine.domain.search_space import Gene, validate_genotype
+
+MEDIA_TYPE = "application/vnd.hilnas.latency-predictor+npz"
+MAX_BYTES = 64 << 20
+_SCHEMA = 1
+_ARRAYS = {"process": ProcessArrays, "trees": TreeArrays}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedEstimates:
+    """Estimates of a batch of genotypes, in the metric's unit.
+
+    Attributes:
+        values: expected.
+        low, high: ends of the intervals.
+    """
+
+    values: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedPredictor:
+    """Predicts a metric of the genotypes of one space, with intervals.
+
+    Attributes:
+        genes: of the space it was fitted in.
+        encoding: of genotypes.
+        scale: of the targets.
+        arrays: of the mean.
+        margin: half width of the intervals, in units of the targets: so far off were models that had not seen a sample.
+        nominal: share of new evaluations that intervals are made to hold.
+    """
+
+    genes: tuple[Gene, ...]
+    encoding: FeatureEncoding
+    scale: TargetScale
+    arrays: ProcessArrays | TreeArrays
+    margin: float
+    nominal: float
+
+    def estimate(self, genotypes: Sequence[Sequence[int]]) -> ServedEstimates:
+        """Estimate genotypes.
+
+        Raises:
+            InvalidGenotypeError: one is of another space.
+        """
+        mean = self.arrays.mean(self._features, self._rows(genotypes))
+        ends = self.scale.backward(mean - self.margin), self.scale.backward(mean + self.margin)
+        return ServedEstimates(self.scale.backward(mean), np.minimum(*ends), np.maximum(*ends))
+
+    @cached_property
+    def _features(self) -> GenotypeFeatures:
+        return GenotypeFeatures(self.genes, self.encoding)
+
+    @cached_property
+    def _num_choices(self) -> NDArray[np.int64]:
+        return np.asarray([gene.num_choices for gene in self.genes])
+
+    def _rows(self, genotypes: Sequence[Sequence[int]]) -> Genotypes:
+        """Genotypes as rows, checked all at once: hundreds of them are asked for in one call."""
+        if all(len(one) == len(self.genes) for one in genotypes):
+            rows = np.asarray(genotypes, dtype=np.int64).reshape(len(genotypes), len(self.genes))
+            if ((rows >= 0) & (rows < self._num_choices)).all():
+                return rows
+        return np.asarray([validate_genotype(self.genes, one) for one in genotypes])  # says which is wrong
+
+    def is_of(self, genes: Sequence[Gene]) -> bool:
+        """Whether a space's genes are still those it was fitted in."""
+        return [(one.name, one.options) for one in genes] == [(one.name, one.options) for one in self.genes]
+
+    def to_bytes(self) -> bytes:
+        """Write the file."""
+        kind = "process" if isinstance(self.arrays, ProcessArrays) else "trees"
+        values = {one.name: getattr(self.arrays, one.name) for one in fields(self.arrays)}
+        header = {
+            "schema": _SCHEMA,
+            "kind": kind,
+            "encoding": self.encoding.value,
+            "scale": dict(self.scale.document()),
+            "margin": self.margin,
+            "nominal": self.nominal,
+            "genes": [[gene.name, list(gene.options), gene.group] for gene in self.genes],
+            "numbers": {name: value for name, value in values.items() if isinstance(value, float)},
+        }
+        arrays = {name: value for name, value in values.items() if not isinstance(value, float)}
+        buffer = io.BytesIO()
+        text = json.dumps(header, sort_keys=True).encode()
+        np.savez_compressed(buffer, allow_pickle=False, header=np.frombuffer(text, dtype=np.uint8), **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> ServedPredictor:
+        """Read a file.
+
+        Raises:
+            EngineError: it is damaged, or of another version.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                header = json.loads(archive["header"].tobytes())
+                if header["schema"] != _SCHEMA:
+                    raise ValueError(f"schema {header['schema']!r}: this version reads {_SCHEMA}")
+                kind = _ARRAYS[header["kind"]]
+                arrays: Any = kind(
+                    **{name: archive[name] for name in archive.files if name != "header"}, **header["numbers"]
+                )
+            return cls(
+                genes=tuple(Gene(name, tuple(options), group) for name, options, group in header["genes"]),
+                encoding=FeatureEncoding(header["encoding"]),
+                scale=TargetScale(**{**header["scale"], "scale": Scale(header["scale"]["scale"])}),
+                arrays=arrays,
+                margin=float(header["margin"]),
+                nominal=float(header["nominal"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise EngineError(f"the file of a predictor is damaged: {error}; have it fitted anew") from error
