@@ -213,7 +213,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     training = (supernets, networks, CandidateRetraining(uow, networks), models_to_ship)
     searches = Searches(uow, Admission(spaces, datasets, supernets, artifacts), supernets, kinds)
     fronts = Fronts(uow, FrontMaths())
-    comparisons = Comparisons(fronts, FrontMaths())
+    comparisons = Comparisons(uow, fronts, FrontMaths())
     searching = (searches, fronts, comparisons, Answers(uow, fronts), RankingStudies(uow, spaces, datasets))
 
     bundles = EvidenceBundles(uow, artifacts, models_to_ship, signing_key(settings.home, settings.evidence_key_file))

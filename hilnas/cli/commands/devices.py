@@ -13,6 +13,7 @@ from hilnas.cli.shown import listings
 from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.measuring.environment import DeviceClass
+from nas_engine.domain.uncertainty import value_text
 
 app = new_app("List boards; drain, quarantine, resume, reserve them.")
 MAX_QUEUE = 100
@@ -136,7 +137,7 @@ def canaries(
         found = list(nas.items("devices", device_id, "canaries", limit=MAX_QUEUE))
     columns = (
         ("taken", listings.time("taken_at")),
-        ("median [us]", lambda one: f"{one['median_us']:.1f}"),
+        ("median [us]", lambda one: value_text(one["median_us"], digits=4)),
         ("ratio", lambda one: "-" if one["ratio"] is None else f"{one['ratio']:.3f}"),
         ("passed", listings.member("passed")),
         ("reason", listings.member("reason")),

@@ -12,7 +12,7 @@ from hilnas.cli.models.own_models import followed
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue, parse_json
-from nas_engine.domain.uncertainty import Interval, quantity_text
+from nas_engine.domain.uncertainty import Interval, quantity_text, value_text
 from server.measuring.schemas import MeasurementDetail
 from server.shipping.bundle.manifest import Manifest, paths_of
 from server.shipping.bundle.verifying import extract
@@ -62,7 +62,7 @@ class Remeasured:
         """Write verdict, medians and difference with their intervals in one line, and a line for each remark."""
         verdict = "NOT the same" if self.verdict is Again.NOT_THE_SAME else self.verdict.value
         after, before = quantity_text(self.after, "us"), quantity_text(self.before, "us")
-        within = quantity_text(Interval(float(f"{self.within_us:.2g}")), "us")
+        within = value_text(self.within_us, "us", digits=2)
         line = (
             f"measured again: {verdict}: {after}, in the bundle {before}; difference "
             f"{quantity_text(self.difference, 'us', signed=True)}, up to {within} is the same"
