@@ -104,10 +104,10 @@ def test_tables_of_commands_have_a_column_for_each_metric(
     front = "\n".join(_command(shown, monkeypatch, capsys, "search", "front", shown.search_id))
     for title in ("MACs", "num_nodes [nodes]", "test top1 [%]", "spread", "0.50 ± 0.02"):
         assert title in front
-    assert "peak_activation_bytes" not in front
+    assert "peak activations" not in front
     one = "\n".join(_command(shown, monkeypatch, capsys, "candidates", "show", shown.candidate_id))
     assert "num_nodes [nodes]" in one
-    assert "peak_activation_bytes [bytes]" in one
+    assert "peak activations [KiB]" in one
 
 
 def test_a_client_without_the_package_shows_it_too(shown: Shown) -> None:

@@ -181,7 +181,7 @@ def test_everything_that_a_table_cannot_give_is_said_at_once(world: WorkerWorld)
         "/warm_start/measured",
     }
     assert "without a column peak_activation_bytes: it holds" in found["/objectives/1/metric"]
-    assert "feasible range is 1e+06 to" in found["/constraints/0/maximum"]
+    assert "feasible range is 1,000,000 to" in found["/constraints/0/maximum"]
     assert report.space_size == 27
 
 
