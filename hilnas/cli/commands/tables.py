@@ -30,7 +30,7 @@ from hilnas.cli.shown.tables_listed import IMPORTED, IMPORTED_TABLE, TABLES, new
 from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
 from hilnas.cli.verbs import About
-from hilnas.cli.working import working
+from hilnas.cli.working import uploaded, working
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.cost.cost_table import MEDIA_TYPE
 from nas_engine.domain.host.scratch import scratch_folder
@@ -140,7 +140,7 @@ def import_table(
     with scratch_folder("table-") as folder, connect(server, token) as nas:
         path = folder / "table.json"
         path.write_bytes(content)
-        stored = nas.artifacts.upload(path, MEDIA_TYPE)
+        stored = uploaded(nas, path, MEDIA_TYPE, file.name)
     print_json(stored) if as_json else typer.echo(stored.sha256)
 
 

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from hilnas.cli.models.own_models import followed
+from hilnas.cli.working import uploaded
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue, parse_json
@@ -102,7 +103,7 @@ def measure_again(
     board = device_type == before.device_type
     job = nas.measurements.measure(
         {
-            "model_sha256": nas.artifacts.upload(file, "application/onnx").sha256,
+            "model_sha256": uploaded(nas, file, "application/onnx", "the bundle's network").sha256,
             "label": f"bundle {manifest.subject.get('arch_id', '')}"[:60],
             "device": {
                 "device_type": device_type,

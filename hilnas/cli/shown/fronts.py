@@ -52,6 +52,7 @@ def front_table(front: FrontResource) -> RenderableType:
     parts: list[RenderableType] = [Text(title, style="bold"), table, Text("± is half a 95 % interval.")]
     if (said := _all_alike(front)) is not None:
         parts.insert(1, Text(said))
+    parts.append(Text(f"Which of them to ship, and how sure that is:\n  hilnas search answer {front.search_id}"))
     # Not the table's own title: that would be broken into lines as narrow as the table.
     return Group(*parts)
 
@@ -142,10 +143,10 @@ def _all_alike(front: FrontResource) -> str | None:
 def _empty(front: FrontResource) -> str:
     """Why there is no front."""
     if not front.num_complete:
-        return "No candidate is complete."
+        return f"No candidate is complete. How it stands:\n  hilnas search show {front.search_id}"
     return (
-        f"None of the {front.num_complete} complete candidates meets every constraint of the search: "
-        f"'hilnas search show {front.search_id}' says how near they came."
+        f"None of the {front.num_complete} complete candidates meets every constraint of the search. What is wanted, "
+        f"and how to see what comes nearest:\n  hilnas search answer {front.search_id}"
     )
 
 
