@@ -111,7 +111,7 @@ def test_a_server_and_an_agent_drain_at_ctrl_c_and_end_well(tmp_path: Path) -> N
         agent = Typed(tmp_path, None, "agent", "--insecure", "--server", server.grpc_address, "--name", "b", *options)
         with server.sdk() as nas:
             deadline_s = time.monotonic() + _START_S
-            while not nas.get("devices")["items"]:
+            while not list(nas.devices.all()):
                 assert agent.process.poll() is None, agent.err.read_text()
                 assert time.monotonic() < deadline_s, agent.err.read_text()
                 time.sleep(0.1)

@@ -367,8 +367,8 @@ def test_latencies_on_two_levels_are_said_to_be_so_wherever_they_are_shown(
             assert candidate.latency.low_us == candidate.latency.p50_us - 200
             assert "on two levels" in candidate.latency.text
             assert "on two levels" in cells_of(candidate)["latency p50 [us]"]
-            evaluations = nas.get("candidates", candidate.id, "evaluations")["items"]
-            assert "on two levels" in next(one["text"] for one in evaluations if one["metric"] == "latency_us")
+            evaluations = nas.searches.evaluations(candidate.id)
+            assert "on two levels" in next(one.text for one in evaluations if one.metric == "latency_us")
         front = nas.searches.front(search.id)
         assert "on two levels" in front_picture(front)
     for words in (
