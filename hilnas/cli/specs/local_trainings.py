@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,10 +20,18 @@ from nas_engine.domain.uncertainty import value_text
 from nas_engine.settings.kinds.datasets import SourceKind
 from nas_engine.settings.presets import TRAINING_PRESETS
 
-if TYPE_CHECKING:
-    from nas_engine.training.loop import Progress as TrainingProgress
-
 DEVICES = ("auto", "cpu", "cuda")
+
+
+class _Report(Protocol):
+    """What a training tells of itself that is drawn."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def num_steps(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +82,7 @@ def train_locally(spec: dict[str, JsonValue], preset: str | None, options: Local
     with Progress(*columns, console=console) as shown:
         task = shown.add_task("getting ready", total=None)
 
-        def tell(report: TrainingProgress) -> None:
+        def tell(report: _Report) -> None:
             text = f"step, loss {value_text(report.loss, digits=4)}"
             shown.update(task, description=text, completed=report.step, total=report.num_steps)
 
