@@ -24,6 +24,7 @@ from nas_engine.domain.measurement import (
     ValidityFlag,
     worst_validity,
 )
+from nas_engine.domain.uncertainty import value_text
 
 NUM_RUNS = 3
 TIMEOUT_S = 120.0
@@ -55,7 +56,9 @@ class SelfTest:
         lines: list[str] = []
         how = "simulated" if self.simulated else "median"
         for number, (median_us, flags) in enumerate(self.runs, start=1):
-            lines.append(f"  ok  run {number}: {how} {median_us:.1f} us, {worst_validity(flags).value}")
+            lines.append(
+                f"  ok  run {number}: {how} {value_text(median_us, 'us', digits=4)}, {worst_validity(flags).value}"
+            )
             lines += [f"      {flag.validity.value}: {flag.reason}" for flag in flags]
         if self.spread is not None:
             mark = "warn" if self.spread > REPLICATION_TOLERANCE else "  ok"

@@ -15,6 +15,7 @@ from device_agent.measuring.protocol import Lock
 from device_agent.runtime.base import Output, Runtime, SessionSettings
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import CanaryReading, MeasurementProfile
+from nas_engine.domain.uncertainty import value_text
 
 _WARMUP_RUNS = 5
 _DIGEST_STEPS = 1000.0  # outputs are compared to a thousandth of their largest magnitude
@@ -92,5 +93,6 @@ def canary_complaint(canary: Canary, reading: CanaryReading, profile: Measuremen
         return "the canary gives other outputs than it should"
     tolerance = profile.canary_tolerance if canary.tolerance is None else canary.tolerance
     if reading.ratio is not None and abs(reading.ratio - 1.0) > tolerance:
-        return f"the canary runs at {reading.ratio:.3f} of its baseline time; within {tolerance:.0%} is normal"
+        ratio = value_text(reading.ratio, "fraction", digits=4)
+        return f"the canary runs at {ratio} of its baseline time; within {tolerance:.0%} is normal"
     return ""

@@ -21,6 +21,13 @@ _WITHOUT_TYPER = "version"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:  # while it was still being loaded, or at the end of it
+        return ExitStatus.INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments and COMPLETION_VARIABLE not in os.environ else ""
     if name == "--version":

@@ -24,7 +24,7 @@ from hilnas.client.errors import NotFoundError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metrics import TOP1
 from nas_engine.domain.text import duration_text
-from nas_engine.domain.uncertainty import Interval
+from nas_engine.domain.uncertainty import Interval, value_text
 from server.jobs.spent.schemas import TimeResource
 from server.searches.schemas import ProgressResource, SearchResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
@@ -198,7 +198,7 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
     if (deriving := deriving_text(progress.report)) is not None:
         table.add_row("deriving", deriving)
     table.add_row("front size", _front_size(progress))
-    table.add_row("hypervolume", "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}")
+    table.add_row("hypervolume", value_text(progress.hypervolume))
     if (gains := gains_text(progress.report)) is not None:
         table.add_row("gains", gains)
     _add_times(table, search.time)
@@ -214,7 +214,7 @@ def search_line(search: SearchResource) -> str:
     progress = search.progress
     evaluated = progress.num_complete + progress.num_infeasible
     failed = f"  failed {progress.num_failed}" if progress.num_failed else ""
-    hypervolume = "-" if progress.hypervolume is None else f"{progress.hypervolume:.6g}"
+    hypervolume = value_text(progress.hypervolume)
     deriving = deriving_text(progress.report)
     infeasible = progress.num_infeasible + (progress.num_unmet or 0)
     infeasible_text = f"  infeasible {infeasible}" if infeasible else ""
@@ -246,16 +246,20 @@ def gains_text(report: Mapping[str, JsonValue]) -> str | None:
     """What the last candidates added to the hypervolume and the next are expected to; None while that is not known."""
     match report.get("gains"):
         case {"num_candidates": int(num), "last_share": float(last), "next_share": float(following)}:
-            return f"last {num} candidates +{last:.2%}, next {num} expected +{following:.2%}"
+            return f"last {num} candidates {_gain(last)}, next {num} expected {_gain(following)}"
         case _:
             return None
+
+
+def _gain(share: float) -> str:
+    return value_text(share, "fraction", digits=3, signed=True)
 
 
 def deriving_text(report: Mapping[str, JsonValue]) -> str | None:
     """How far the derivation of a DenseNAS search is, as of its last checkpoint; None where none is under way."""
     match report.get("deriving"):
         case {"cost_factor": float() | int() as factor, "step": int(step), "num_steps": int(total)}:
-            return f"cost factor {factor:g}, step {step} of {total}"
+            return f"cost factor {value_text(factor)}, step {step} of {total}"
         case _:
             return None
 
@@ -302,9 +306,9 @@ def training_view(training: SupernetResource | NetworkResource, waiting_for: str
     table.add_row("state", Text(state))
     table.add_row("step", f"{progress.step} of {progress.num_steps}")
     table.add_row("", ProgressBar(total=max(progress.num_steps, 1), completed=progress.step, width=40))
-    table.add_row("loss", "-" if progress.loss is None else f"{progress.loss:.4f}")
+    table.add_row("loss", value_text(progress.loss))
     for name, value in sorted(progress.metrics.items()):
-        table.add_row(name, f"{value:.4g}")
+        table.add_row(name, value_text(value))
     _add_times(table, training.time)
     if waiting_for:
         table.add_row("waiting", Text(waiting_for))
@@ -314,7 +318,7 @@ def training_view(training: SupernetResource | NetworkResource, waiting_for: str
 def training_line(training: SupernetResource | NetworkResource) -> str:
     """The same in one line, for logs."""
     progress = training.progress
-    loss = "-" if progress.loss is None else f"{progress.loss:.4f}"
+    loss = value_text(progress.loss)
     return f"{training.state.value}  step {progress.step}/{progress.num_steps}  loss {loss}{times_text(training.time)}"
 
 
@@ -327,7 +331,7 @@ def study_line(study: RankingStudyResource) -> str:
     """A ranking study in one line."""
     result = study.result
     taus = (None, None) if result is None else (result.overall.kendall_tau, result.local.kendall_tau)
-    shown = ["-" if tau is None else f"{tau:.3f}" for tau in taus]
+    shown = [value_text(tau, digits=3) for tau in taus]
     failed = f", {study.num_failed} failed" if study.num_failed else ""
     return (
         f"{study.state.value}  {study.num_done}/{study.num_entries} architectures{failed}  "
@@ -345,6 +349,6 @@ def entries_table(entries: Iterable[StudyEntryResource]) -> RenderableType:
         ]
         step = f"{one.progress.step}/{one.progress.num_steps}"
         state = f"{one.state.value}: {one.reason}" if one.reason else one.state.value
-        macs = "-" if one.macs is None else f"{one.macs:,}"
+        macs = value_text(one.macs)
         table.add_row(str(one.number), one.arch_id[:12], state, *accuracies, macs, step)
     return table

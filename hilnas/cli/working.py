@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from hilnas.cli.terminal import make_console
+
+if TYPE_CHECKING:
+    from hilnas.client.client import Hilnas
+    from server.artifacts.schemas import ArtifactResource
 
 Say = Callable[[str], None]
 
@@ -33,6 +41,27 @@ def working(console: Console, text: str = "") -> Iterator[Say]:
         return
     with console.status(escape(text)) as status:
         yield lambda now: status.update(escape(now))
+
+
+@contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Show on standard error that something goes on which tells nothing by itself; a log gets nothing."""
+    console = make_console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(escape(text)):
+        yield
+
+
+def uploaded(nas: Hilnas, file: Path, media_type: str, name: str = "") -> ArtifactResource:
+    """Upload a file and show how far it went, on standard error.
+
+    Args:
+        name: of it for people; empty: the file's.
+    """
+    with transferring(make_console(stderr=True), name or file.name, file.stat().st_size) as on_bytes:
+        return nas.artifacts.upload(file, media_type, on_bytes=on_bytes)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ BUILT_IN = (
         implementation=f"{_COMPLEXITY}:peak_activation_bytes",
         minimum=0.0,
         label="peak activations",
-        column="peak_activation_bytes",
+        column="peak activations",
         listed=False,
     ),
 )

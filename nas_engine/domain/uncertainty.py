@@ -11,8 +11,12 @@ from nas_engine.domain.dominance import CONFIDENCE_Z
 
 LOPSIDED = 3.0  # one side of an interval so many times the other: its samples lie on two levels, not around one
 _LOPSIDED_FROM = 0.02  # of the value; narrower intervals are lopsided by chance
+DIGITS = 5  # of a number that is not whole and of which no interval is known
 _US_PER_MS = 1000.0
-_SHOWN_AS = {"us": "us", "fraction": "%", "macs": "", "params": "", "bytes": "bytes"}
+_SEPARATED_FROM, _EXPONENTS_FROM = 1e4, 1e15
+_SHOWN_AS = {"us": "us", "fraction": "%", "macs": "", "params": "", "bytes": "KiB"}
+_FACTORS = {"fraction": 100.0, "bytes": 1.0 / 1024.0}  # to what columns show
+_BYTES = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,44 +78,52 @@ class Interval:
 
 
 def unit_text(unit: str) -> str:
-    """How a metric's unit is written above a column: fractions are shown as percents."""
+    """How a metric's unit is written above a column: fractions are shown as percents, bytes as KiB."""
     return _SHOWN_AS.get(unit, unit)
 
 
 def shown_in(interval: Interval, unit: str) -> Interval:
     """The numbers of an interval as they stand in a column headed by `unit_text`."""
-    return interval.scaled(100.0) if unit == "fraction" else interval
+    return interval.scaled(_FACTORS[unit]) if unit in _FACTORS else interval
 
 
 def number_text(interval: Interval, *, signed: bool = False) -> str:
-    """Write a value with its interval, without a unit: ``73.95 ± 0.09``, ``93.6 (73.4 to 98.9, on two levels)``.
+    """Write a value with its interval, without a unit: ``73.95 ± 0.09``, ``94 (73 to 99, on two levels)``.
 
     Args:
         signed: whether positive values get a plus, as differences do.
     """
+    return _text(interval, "", signed=signed)
+
+
+def _text(interval: Interval, unit: str, *, signed: bool) -> str:
+    after = f" {unit}" if unit else ""
     half_width = interval.half_width
     if not math.isfinite(interval.value):
-        return str(interval.value)
+        return f"{interval.value}{after}"
     plus = "+" if signed else ""
     if half_width is None:
-        return _plain_text(interval.value, plus)
+        return _plain_text(interval.value, plus) + after
     if half_width == 0.0:  # finer than what was measured with
-        return f"{_plain_text(interval.value, plus)} ± 0"
+        return f"{_plain_text(interval.value, plus)} ± 0{after}"
     # Up to the interval's first digit that counts; the second where the first is a 1.
     exponent = math.floor(math.log10(half_width))
     decimals = -exponent + (1 if round(half_width / 10.0**exponent, 1) < 2.0 else 0)
     if interval.is_lopsided:
         low, high = (_rounded(end, decimals) for end in (interval.low or 0.0, interval.high or 0.0))
-        return f"{_rounded(interval.value, decimals, plus)} ({low} to {high}, on two levels)"
-    return f"{_rounded(interval.value, decimals, plus)} ± {_rounded(half_width, decimals)}"
+        return f"{_rounded(interval.value, decimals, plus)}{after} ({low} to {high}, on two levels)"
+    return f"{_rounded(interval.value, decimals, plus)} ± {_rounded(half_width, decimals)}{after}"
 
 
 def quantity_text(interval: Interval, unit: str, *, signed: bool = False) -> str:
-    """Write a value with its interval and unit: ``73.95 ± 0.09 us``, ``12.35 ± 0.04 ms``, ``79.6 ± 0.9 %``."""
+    """Write a value with its interval and unit: ``73.95 ± 0.09 us``, ``12 ± 4 ms``, ``79.6 ± 0.9 %``, ``1.5 MiB``."""
     shown, name = shown_in(interval, unit), unit_text(unit)
     if unit == "us" and abs(interval.value) >= _US_PER_MS:
         shown, name = interval.scaled(1.0 / _US_PER_MS), "ms"
-    return f"{number_text(shown, signed=signed)} {name}".rstrip()
+    if unit == "bytes":
+        power = next((at for at in range(1, len(_BYTES)) if abs(interval.value) < 1024.0**at), len(_BYTES)) - 1
+        shown, name = interval.scaled(1.0 / 1024.0**power), _BYTES[power]
+    return _text(shown, name, signed=signed)
 
 
 def uncertain_text(value: float, standard_error: float | None, unit: str, *, signed: bool = False) -> str:
@@ -119,11 +131,28 @@ def uncertain_text(value: float, standard_error: float | None, unit: str, *, sig
     return quantity_text(Interval.of_error(value, standard_error), unit, signed=signed)
 
 
+def value_text(value: float | None, unit: str = "", *, digits: int = DIGITS, signed: bool = False) -> str:
+    """Write a number of which no interval is known, with its unit: ``8 ms``, ``290,000,000``; a dash for none.
+
+    Args:
+        digits: that it has at most where it is not whole.
+        signed: whether positive values get a plus.
+    """
+    if value is None:
+        return "-"
+    exact = digits >= DIGITS or not math.isfinite(value)
+    return quantity_text(Interval(value if exact else float(f"{value:.{digits}g}")), unit, signed=signed)
+
+
 def _plain_text(value: float, plus: str) -> str:
-    """A value of which no interval is known: whole numbers with separators, others with five digits."""
-    if value == int(value) and abs(value) >= 1000:
+    """A value of which no interval is known: whole numbers with separators, others with five digits; no exponents for
+    what people write without.
+    """
+    if value == int(value) and 1000 <= abs(value) < _EXPONENTS_FROM:
         return f"{int(value):{plus},}"
-    return f"{value:{plus}.5g}"
+    if _SEPARATED_FROM <= abs(value) < _EXPONENTS_FROM:
+        return f"{value:{plus},.0f}"
+    return f"{value:{plus}.{DIGITS}g}"
 
 
 def _rounded(value: float, decimals: int, plus: str = "") -> str:

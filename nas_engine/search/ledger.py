@@ -10,6 +10,7 @@ import numpy as np
 
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InfeasibleError, InvalidGenotypeError
+from nas_engine.domain.uncertainty import value_text
 from nas_engine.search.algorithm import CheapCheck, CheapFilter, Rejection
 from nas_engine.search.encoding import Encoding
 
@@ -83,7 +84,9 @@ class CandidateLedger:
             if not self.is_new(canonical):
                 rejections.append(Rejection(tuple(genotype), "already asked or queued in this search"))
             elif violations := self.check(canonical).violations:
-                amounts = ", ".join(f"{name} by {amount:.3g} (relative)" for name, amount in violations.items())
+                amounts = ", ".join(
+                    f"{name} by {value_text(amount, 'fraction', digits=3)}" for name, amount in violations.items()
+                )
                 rejections.append(Rejection(tuple(genotype), f"violates {amounts}"))
             else:
                 self.queue.append(canonical)
@@ -166,8 +169,12 @@ class CandidateLedger:
                 violated[name] = min(violated.get(name, np.inf), amount)
             for metric, value in check.values.items():
                 values.setdefault(metric.name, []).append(value)
-        nearest = "; ".join(f"{name} missed by {amount:.3g} (relative) at best" for name, amount in violated.items())
-        ranges = "; ".join(f"{name} {min(seen):g} to {max(seen):g}" for name, seen in values.items())
+        nearest = "; ".join(
+            f"{name} missed by {value_text(amount, 'fraction', digits=3)} at best" for name, amount in violated.items()
+        )
+        ranges = "; ".join(
+            f"{name} {value_text(min(seen))} to {value_text(max(seen))}" for name, seen in values.items()
+        )
         return InfeasibleError(
             f"no architecture of space {self.encoding.space.space_id!r} satisfies the cheap constraints after bounded "
             f"tries: {nearest or 'every one found was asked before'}. Seen in {REPORT_DRAWS} random draws: "

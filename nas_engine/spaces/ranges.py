@@ -13,6 +13,7 @@ from nas_engine.domain.metric import Goal, Metric
 from nas_engine.domain.metrics import is_cheap
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
+from nas_engine.domain.uncertainty import value_text
 from nas_engine.domain.views.graph_metrics import graph_value
 
 MAX_PASSES = 4  # coordinate passes; SPOS, whose blocks are independent, needs one
@@ -64,10 +65,14 @@ def refuse_impossible(space: SearchSpace, constraint: Constraint) -> None:
     too_low = constraint.maximum is not None and constraint.maximum < feasible.minimum
     too_high = constraint.minimum is not None and constraint.minimum > feasible.maximum
     if too_low or too_high:
-        bound = f"maximum {constraint.maximum:.0f}" if too_low else f"minimum {constraint.minimum:.0f}"
+
+        def text(value: float | None) -> str:
+            return value_text(value, constraint.metric.unit)
+
+        bound = f"maximum {text(constraint.maximum)}" if too_low else f"minimum {text(constraint.minimum)}"
         raise InfeasibleError(
             f"constraint {constraint.metric.name} {bound} cannot be met: architectures of {space.space_id} have "
-            f"{feasible.minimum:.0f} to {feasible.maximum:.0f} {constraint.metric.unit}; choose a bound in that range"
+            f"{text(feasible.minimum)} to {text(feasible.maximum)}; choose a bound in that range"
         )
 
 

@@ -16,7 +16,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,6 +65,11 @@ class NetworkRecipe(NetworkSpec, _Images):
 Recipe = SupernetRecipe | NetworkRecipe
 
 
+def _tell(progress: Progress) -> None:
+    sys.stderr.write(json.dumps(asdict(progress)) + "\n")
+    sys.stderr.flush()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalRun:
     """What a training without a server is told beside its recipe.
@@ -75,6 +80,7 @@ class LocalRun:
         device: `auto`, `cpu` or `cuda`.
         architecture: of one network, instead of the recipe's: published name, or genotype as JSON.
         inherit: supernet weights that one network starts from.
+        tell: called at every report and at the end, by the first of several processes.
     """
 
     kind: SourceKind
@@ -83,6 +89,7 @@ class LocalRun:
     device: str = "auto"
     architecture: str | None = None
     inherit: Path | None = None
+    tell: Callable[[Progress], None] = _tell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -172,7 +179,7 @@ def _train(
         dataset,
         fit.settings,
         device=device,
-        hooks=Hooks(on_progress=_tell),
+        hooks=Hooks(on_progress=run.tell),
         checkpoint=_checkpoint(run.out),
         share=share_of_this_process(),
         recomputed=fit.recomputed,
@@ -197,7 +204,7 @@ def _retrain(
         recipe,
         device=device,
         inherited=None if run.inherit is None else _inherit(space, architecture, run.inherit),
-        hooks=Hooks(on_progress=_tell),
+        hooks=Hooks(on_progress=run.tell),
         checkpoint=_checkpoint(run.out),
         share=share_of_this_process(),
         recomputed=fit.recomputed,
@@ -289,11 +296,6 @@ def _inherit(
 
 def _checkpoint(out: Path) -> Path:
     return out.with_name(out.name + ".checkpoint")
-
-
-def _tell(progress: Progress) -> None:
-    sys.stderr.write(json.dumps(asdict(progress)) + "\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

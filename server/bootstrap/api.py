@@ -230,7 +230,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     training = (supernets, networks, CandidateRetraining(uow, networks), models_to_ship)
     searches = Searches(uow, Admission(spaces, datasets, supernets, artifacts), supernets, kinds)
     fronts = Fronts(uow, FrontMaths())
-    comparisons = Comparisons(fronts, FrontMaths())
+    comparisons = Comparisons(uow, fronts, FrontMaths())
     trials = Trials(uow, dispatch, spaces)
     searching = (searches, fronts, comparisons, Answers(uow, fronts), trials, RankingStudies(uow, spaces, datasets))
 

@@ -10,8 +10,9 @@ from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import LATENCY_US, all_metrics, declaration_of
+from nas_engine.domain.metrics import LATENCY_US, all_metrics, declaration_of, words_for
 from nas_engine.domain.plugins.doors import Door, PluginError, own_provider
+from nas_engine.domain.uncertainty import value_text
 from nas_engine.settings.external import ExternalMetricSpec
 from nas_engine.settings.kinds.algorithms import algorithm_faults, surveyed_algorithms
 from nas_engine.settings.kinds.declared import SettingsError
@@ -156,7 +157,7 @@ class Admission:
             return ()
         genotype, values = missed
         pointer = "/constraints/0" if len(constraints) == 1 else "/constraints"
-        nearest = ", ".join(f"{metric.name} {value:.6g}" for metric, value in values.items())
+        nearest = ", ".join(f"{words_for(metric)} {value_text(value, metric.unit)}" for metric, value in values.items())
         message = f"no row of the table meets {asked_text(constraints)}: nearest {nearest}, genotype {list(genotype)}"
         return [SpecViolation(pointer, message)]
 
@@ -344,13 +345,14 @@ def _declared_bounds(metric: Metric) -> MetricBounds | None:
 def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: MetricBounds) -> SpecViolation:
     upper = None if within.maximum == math.inf else within.maximum
     lower = None if within.minimum == -math.inf else within.minimum
-    span = f"at least {lower:g}" if lower is not None else f"at most {upper:g}"
-    if lower is not None and upper is not None:
-        span = f"{lower:g} to {upper:g}"
+    span = f"at most {value_text(upper, metric.unit)}"
+    if lower is not None:
+        lowest = value_text(lower, metric.unit)
+        span = f"at least {lowest}" if upper is None else f"{lowest} to {value_text(upper, metric.unit)}"
     return SpecViolation(
         f"/constraints/{place}/{side}",
-        f"no architecture of the space has {metric.name} {'<=' if side == 'maximum' else '>='} {bound:g} "
-        f"{metric.unit}: the feasible range is {span}",
+        f"no architecture of the space has {words_for(metric)} {'<=' if side == 'maximum' else '>='} "
+        f"{value_text(bound, metric.unit)}: the feasible range is {span}",
         feasible_minimum=lower,
         feasible_maximum=upper,
     )

@@ -16,7 +16,7 @@ from nas_engine.domain.measurement import ValidityFlag, worst_validity
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import BUILT_IN, DEVICE_TOP1, LATENCY_US, is_evaluated
 from nas_engine.domain.plugins.doors import Door, own_provider
-from nas_engine.domain.uncertainty import uncertain_text
+from nas_engine.domain.uncertainty import Interval, quantity_text, uncertain_text
 from server.access.auth import Permitted
 from server.candidates.candidate import Candidate, CandidateQuery, Evaluation, MetricBound
 from server.candidates.candidate_store import CandidateStore
@@ -42,6 +42,8 @@ from server.core.paging import Page, PageRequest
 from server.fleet.device import HardwareProfile
 from server.fleet.store import HardwareStore
 from server.measuring.measurement import measurement_kind
+from server.measuring.store import MeasurementStore
+from server.searches.answers.answer import intervals_of, measured_intervals
 from server.searches.candidate_schemas import (
     TABLE_SOURCE,
     CandidateListQuery,
@@ -131,6 +133,8 @@ _COLUMNS: tuple[Column[CandidateResource], ...] = (
     ("device_loss_standard_error", lambda c: c.device_accuracy and c.device_accuracy.loss_standard_error),
     ("latency_p50_us", lambda c: c.latency and c.latency.p50_us),
     ("latency_standard_error_us", lambda c: c.latency and c.latency.standard_error_us),
+    ("latency_low_us", lambda c: c.latency and c.latency.low_us),
+    ("latency_high_us", lambda c: c.latency and c.latency.high_us),
     ("latency_kind", lambda c: c.latency and c.latency.kind),
     ("latency_validity", lambda c: c.latency and c.latency.validity),
     *(_field(one.name) for one in _WITH_FIELDS if one.is_cheap),
@@ -178,13 +182,13 @@ def list_evaluations(
 ) -> Listing[EvaluationResource]:
     """Every evaluation of a candidate: metric by metric, in the order they were taken."""
 
-    def look(tx: Transaction) -> tuple[tuple[Evaluation, ...], CandidateContext]:
+    def look(tx: Transaction) -> tuple[list[EvaluationResource], Page[Evaluation]]:
         candidate = CandidateStore(tx).get_candidate(candidate_id)
-        return EvaluationStore(tx).evaluations_of_candidates([candidate_id]), CandidateContext.of(tx, [candidate])
+        found = EvaluationStore(tx).evaluations_of_candidates([candidate_id])
+        page = page_in_memory(found, lambda evaluation: evaluation.id, paging.wanted(query))
+        return evaluation_resources(tx, page.items, CandidateContext.of(tx, [candidate])), page
 
-    found, known = uow.read(look)
-    page = page_in_memory(found, lambda evaluation: evaluation.id, paging.wanted(query))
-    items = [evaluation_resource(evaluation, known) for evaluation in page.items]
+    items, page = uow.read(look)
     return paging.listing(page, items)
 
 
@@ -226,11 +230,13 @@ class CandidateContext:
         hardware: by search; None where a search wants no latency.
         plugins: what packages bring to a search, by search.
         classifications: what a device answered to test images, by candidate; the newest.
+        latencies: intervals that the samples of current latencies gave, by candidate: a standard error knows no side.
     """
 
     hardware: Mapping[str, HardwareProfile | None]
     plugins: Mapping[str, tuple[UsedPlugin, ...]]
     classifications: Mapping[str, ClassificationRecord]
+    latencies: Mapping[str, Interval]
 
     @classmethod
     def of(
@@ -251,19 +257,21 @@ class CandidateContext:
             hardware,
             plugins,
             {record.candidate_id: record for record in answers if record.candidate_id is not None},
+            measured_intervals(transaction, candidates),
         )
 
 
 def candidate_resource(candidate: Candidate, known: CandidateContext) -> CandidateResource:
     """One candidate: its latency with kind, validity and uncertainty."""
+    intervals = intervals_of(candidate, known.latencies.get(candidate.id))
     members = {name: getattr(candidate, name) for name in _AS_IT_IS}
     members |= CandidateResource.of_metrics({metric.name: one.value for metric, one in candidate.current.items()})
     members |= {
         "genotype": list(candidate.genotype),
         "architecture": candidate.record.architecture.choices_value(),
-        "values": [MetricValueResource.of_value(one) for one in candidate.current.values()],
+        "values": [MetricValueResource.of_value(one, intervals[metric]) for metric, one in candidate.current.items()],
         "device_accuracy": _device_accuracy(known.classifications.get(candidate.id)),
-        "latency": _latency(candidate, known),
+        "latency": _latency(candidate, known, intervals),
     }
     return CandidateResource.of_stored(**members)
 
@@ -291,15 +299,19 @@ def _device_accuracy(record: ClassificationRecord | None) -> DeviceAccuracyValue
     )
 
 
-def _latency(candidate: Candidate, known: CandidateContext) -> LatencyValue | None:
+def _latency(
+    candidate: Candidate, known: CandidateContext, intervals: Mapping[Metric, Interval]
+) -> LatencyValue | None:
     latency = candidate.current.get(LATENCY_US)
     if latency is None:
         return None
-    hardware = known.hardware.get(candidate.search_id)
+    hardware, interval = known.hardware.get(candidate.search_id), intervals[LATENCY_US]
     return LatencyValue.of_stored(
         p50_us=latency.value,
         standard_error_us=latency.uncertainty,
-        text=uncertain_text(latency.value, latency.uncertainty, "us"),
+        low_us=interval.low,
+        high_us=interval.high,
+        text=quantity_text(interval, "us"),
         kind=latency_kind(hardware),
         device_class=None if hardware is None else hardware.key.identity.device_class,
         validity=worst_validity([ValidityFlag(flag, "flag") for flag in latency.flags]),
@@ -312,7 +324,16 @@ def latency_kind(hardware: HardwareProfile | None) -> str:
     return TABLE_SOURCE if hardware is None else measurement_kind(hardware.key.identity.device_class).value
 
 
-def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> EvaluationResource:
+def evaluation_resources(
+    tx: Transaction, found: Sequence[Evaluation], known: CandidateContext
+) -> list[EvaluationResource]:
+    """Evaluations of candidates, latencies with the interval that the samples of each gave."""
+    behind = {one.measurement_id for one in found if one.metric == LATENCY_US and one.measurement_id is not None}
+    latencies = MeasurementStore(tx).intervals_of_measurements(behind)
+    return [_evaluation(one, known, latencies.get(one.measurement_id or "")) for one in found]
+
+
+def _evaluation(evaluation: Evaluation, known: CandidateContext, measured: Interval | None) -> EvaluationResource:
     """One evaluation with the packages behind it; of a latency, what kind of number it is and which engine gave it."""
     provider, hardware = evaluation.provider, known.hardware.get(evaluation.search_id)
     is_latency = evaluation.metric == LATENCY_US
@@ -327,7 +348,9 @@ def evaluation_resource(evaluation: Evaluation, known: CandidateContext) -> Eval
     return EvaluationResource.of(
         evaluation,
         kind=latency_kind(hardware) if is_latency else None,
-        text=uncertain_text(evaluation.value, evaluation.uncertainty, evaluation.metric.unit),
+        text=quantity_text(
+            measured or Interval.of_error(evaluation.value, evaluation.uncertainty), evaluation.metric.unit
+        ),
         package=None if provider is None else provider.package,
         package_version=None if provider is None else provider.version,
         plugins=[UsedPluginResource.of(one, one.provider, door=one.door.value) for one in used],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.metric import Goal, Metric
 from nas_engine.domain.metrics import column_for, declarations, searched_names
 from nas_engine.domain.objective import Objective
-from nas_engine.domain.uncertainty import uncertain_text
+from nas_engine.domain.uncertainty import Interval, quantity_text
 from nas_engine.settings.base import OWN_METRIC_PATTERN, OneOf, OneOfMetrics
 from server.candidates.candidate import MetricValue
 from server.candidates.spec import SearchSpec
@@ -132,6 +133,12 @@ class LatencyValue(Resource):
     standard_error_us: float | None
     """Standard error of the median, microseconds; null where not known."""
 
+    low_us: float | None = None
+    """Lower end of the median's 95 % interval, microseconds, as its samples gave it; null where not known."""
+
+    high_us: float | None = None
+    """Upper end of the median's 95 % interval, microseconds, as its samples gave it; null where not known."""
+
     kind: LatencySourceName
     """Kind of number: where it comes from. Kinds are never mixed in one front, chart or average."""
 
@@ -166,6 +173,12 @@ class MetricValueResource(Resource):
     uncertainty: float | None
     """Standard error in the metric's unit; null where exact or not known."""
 
+    low: float | None = None
+    """Lower end of the 95 % interval in the metric's unit; null where exact or not known."""
+
+    high: float | None = None
+    """Upper end of the 95 % interval in the metric's unit; null where exact or not known."""
+
     validity: Validity
     """Worst validity flag of the measurement behind it; `valid` elsewhere."""
 
@@ -178,18 +191,27 @@ class MetricValueResource(Resource):
     column: str = ""
     """Short words for the metric, above columns and at axes."""
 
+    @property
+    def interval(self) -> Interval:
+        """The value with its 95 % interval; of servers that do not tell its ends, what its standard error gives."""
+        if self.low is None or self.high is None:
+            return Interval.of_error(self.value, self.uncertainty)
+        return Interval(self.value, self.low, self.high)
+
     @classmethod
-    def of_value(cls, known: MetricValue) -> MetricValueResource:
-        """The resource of a candidate's value."""
+    def of_value(cls, known: MetricValue, interval: Interval) -> MetricValueResource:
+        """The resource of a candidate's value and its interval."""
         return cls.of_stored(
             name=known.metric.name,
             unit=known.metric.unit,
             goal=known.metric.goal,
             value=known.value,
             uncertainty=known.uncertainty,
+            low=interval.low,
+            high=interval.high,
             validity=known.validity,
             source=known.source,
-            text=uncertain_text(known.value, known.uncertainty, known.metric.unit),
+            text=quantity_text(interval, known.metric.unit),
             column=column_for(known.metric),
         )
 
@@ -353,6 +375,16 @@ class FrontPointResource(Resource):
 
     uncertainties: list[float | None]
     """Standard errors of the values; null where exact or not known."""
+
+    def intervals(self, objectives: Sequence[FrontObjectiveResource]) -> list[Interval]:
+        """The values with their 95 % intervals: the candidate's own where the value at this point is its own."""
+        known = {one.name: one.interval for one in self.candidate.values}
+        return [
+            interval
+            if (interval := known.get(objective.metric)) is not None and interval.value == value
+            else Interval.of_error(value, error)
+            for objective, value, error in zip(objectives, self.values, self.uncertainties, strict=True)
+        ]
 
 
 class FrontObjectiveResource(Resource):

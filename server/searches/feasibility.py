@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.domain.metrics import LATENCY_US
+from nas_engine.domain.metrics import LATENCY_US, words_for
 from nas_engine.domain.objective import Constraint
+from nas_engine.domain.uncertainty import value_text
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.search import Search
@@ -62,19 +63,20 @@ def unmet_by_measurements(
             continue
         warnings.append(
             f"none of the {found.num_architectures} architectures of {space.id} that were {kind.value} on this "
-            f"hardware meets {asked_text([constraint])}: nearest {nearest.p50_us:.6g}, arch {nearest.arch_id[:12]}"
+            f"hardware meets {asked_text([constraint])}: nearest {value_text(nearest.p50_us, LATENCY_US.unit)}, "
+            f"arch {nearest.arch_id[:12]}"
         )
     return tuple(warnings)
 
 
 def asked_text(constraints: Sequence[Constraint]) -> str:
-    """Write bounds for people: ``latency_us <= 10 and top1 >= 0.9``."""
+    """Write bounds for people: ``latency <= 10 us and validation accuracy >= 90 %``."""
     bounds = []
     for one in constraints:
         if one.minimum is not None:
-            bounds.append(f"{one.metric.name} >= {one.minimum:.6g}")
+            bounds.append(f"{words_for(one.metric)} >= {value_text(one.minimum, one.metric.unit)}")
         if one.maximum is not None:
-            bounds.append(f"{one.metric.name} <= {one.maximum:.6g}")
+            bounds.append(f"{words_for(one.metric)} <= {value_text(one.maximum, one.metric.unit)}")
     return " and ".join(bounds)
 
 
@@ -82,6 +84,6 @@ def _nearest(constraints: Sequence[Constraint], candidate: Candidate) -> str:
     values = candidate.values
     metrics = list(dict.fromkeys(one.metric for one in constraints if one.metric in values))
     if len(metrics) == 1:
-        return f"nearest {values[metrics[0]]:.6g}, arch {candidate.arch_id[:12]}"
-    shown = ", ".join(f"{metric.name} {values[metric]:.6g}" for metric in metrics)
+        return f"nearest {value_text(values[metrics[0]], metrics[0].unit)}, arch {candidate.arch_id[:12]}"
+    shown = ", ".join(f"{words_for(metric)} {value_text(values[metric], metric.unit)}" for metric in metrics)
     return f"nearest {shown}, arch {candidate.arch_id[:12]}"

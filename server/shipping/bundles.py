@@ -33,7 +33,7 @@ from server.measuring.canaries.store import CanaryStore
 from server.measuring.measurement import MeasurementKind, MeasurementQuery, MeasurementRecord
 from server.measuring.schemas import MeasurementDetail
 from server.measuring.store import MeasurementStore
-from server.searches.candidate_routes import CandidateContext, candidate_resource, evaluation_resource
+from server.searches.candidate_routes import CandidateContext, candidate_resource, evaluation_resources
 from server.searches.routes import search_resource
 from server.shipping.bundle.archive import ArchiveWriter
 from server.shipping.bundle.manifest import BundleWriter
@@ -267,7 +267,7 @@ def _evidence_of_candidate(tx: Transaction, candidate_id: str, models: Sequence[
         "candidate.json": ("the candidate with its values", _document(candidate_resource(candidate, context))),
         "evaluations.json": (
             "every value of every metric, and where it comes from",
-            [_document(evaluation_resource(one, context)) for one in evaluations],
+            [_document(one) for one in evaluation_resources(tx, evaluations, context)],
         ),
         "search.json": ("the search with its spec", _document(search_resource(search))),
     }

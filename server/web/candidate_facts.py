@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from nas_engine.domain.metric import MetricDeclaration
 from nas_engine.domain.metrics import DEVICE_TOP1, LATENCY_US, declarations
-from nas_engine.domain.uncertainty import unit_text
+from nas_engine.domain.uncertainty import value_text
 from server.searches.candidate_schemas import CandidateResource
-from server.web.rendering import number
 
 UNKNOWN = "–"
 
@@ -44,7 +43,7 @@ def candidate_facts(candidate: CandidateResource, wanted: Collection[str]) -> It
             if declared.name in wanted or not declared.searched:
                 yield _fact(declared, UNKNOWN)
         elif declared.is_cheap:
-            yield _fact(declared, f"{number(value.value)} {unit_text(value.unit)}".rstrip())
+            yield _fact(declared, value_text(value.value, value.unit))
         else:
             yield _fact(declared, value.text)
     for value in known.values():  # declared by the search itself, or of packages that are no longer installed
@@ -66,7 +65,7 @@ def _of_device(candidate: CandidateResource) -> Iterator[Fact]:
         f"{found.text} ({found.dtype}, {found.num_images} images)",
     )
     if found.loss is not None:
-        agreement = f"{number(found.agreement)} of the answers agree"
+        agreement = f"{value_text(found.agreement, 'fraction')} of the answers agree"
         yield Fact("loss against float, same images", f"{found.loss_text}; {agreement}")
 
 

@@ -40,7 +40,7 @@ from server.searches.candidate_routes import (
     SearchesDep,
     candidate_order,
     candidate_resource,
-    evaluation_resource,
+    evaluation_resources,
 )
 from server.searches.candidate_schemas import CandidateListQuery, CandidateResource, EvaluationResource
 from server.searches.routes import search_resource
@@ -186,7 +186,7 @@ def show_candidate(
         known = CandidateContext.of(tx, [candidate])
         shown = candidate_resource(candidate, known)
         search = SearchStore(tx).get_search(candidate.search_id)
-        return candidate, shown, [evaluation_resource(one, known) for one in evaluations], search
+        return candidate, shown, evaluation_resources(tx, evaluations, known), search
 
     candidate, shown, evaluations, search = uow.read(look)
     has_supernet = search.supernet_version_id is not None

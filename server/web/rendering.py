@@ -14,11 +14,13 @@ from starlette.responses import RedirectResponse, Response
 
 from nas_engine.domain.measurement import LatencyStats
 from nas_engine.domain.metric import Metric
+from nas_engine.domain.metrics import column_for
 from nas_engine.domain.uncertainty import Interval, number_text, shown_in, unit_text
 from server.access.auth import SESSION_COOKIE
 from server.core.http.problem_types import UNAUTHENTICATED
 from server.core.http.problems import Problem
 from server.core.http.provide import ApiSettings, path_as_sent, provided_of
+from server.searches.candidate_schemas import MetricValueResource
 
 _FOLDER = Path(__file__).parent
 STATIC = _FOLDER / "static"
@@ -62,33 +64,23 @@ def problem_page(request: Request, problem: Problem) -> Response | None:
 
 
 def number(value: float | None) -> str:
-    """Write a number in full or with five digits; a dash where there is none."""
-    if value is None:
-        return "–"
-    if not 1000 <= abs(value) < 1e12:
-        return f"{value:.5g}"
-    text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
-    return text.replace(",", "\u202f")
+    """Write a number of which no interval is known; a dash where there is none."""
+    return "–" if value is None else number_text(Interval(value))
 
 
 def _median(stats: LatencyStats) -> str:
     return number_text(Interval(stats.p50_us, stats.ci95_low_us, stats.ci95_high_us))
 
 
-def _interval(value: float | None, standard_error: float | None, unit: str) -> str:
-    """A value with half its 95 % interval, in the unit of its column."""
-    return "–" if value is None else number_text(shown_in(Interval.of_error(value, standard_error), unit))
-
-
-def _millions(value: float | None) -> str:
-    return "–" if value is None else f"{value / 1e6:.2f} M"
+def _interval(known: MetricValueResource) -> str:
+    """A value with its 95 % interval, in the unit of its column."""
+    return number_text(shown_in(known.interval, known.unit))
 
 
 def _heading(metric: Metric) -> tuple[str, str]:
     """Name and label of a metric's column: the unit stands in brackets, not in the name too."""
     symbol = unit_text(metric.unit).replace("us", "µs")
-    label = metric.name.removesuffix(f"_{metric.unit}").replace("_", " ")
-    return metric.name, f"{label} [{symbol}]" if symbol else label
+    return metric.name, f"{column_for(metric)} [{symbol}]" if symbol else column_for(metric)
 
 
 def _items_by(values: Iterable[Any], attribute: str) -> dict[str, Any]:
@@ -111,7 +103,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    numbers = {"number": number, "interval": _interval, "median": _median, "millions": _millions}
+    numbers = {"number": number, "interval": _interval, "median": _median}
     environment.filters.update(numbers, time=_time, short=_short, heading=_heading, items_by=_items_by)
     return environment
 

@@ -24,6 +24,7 @@ from hilnas.cli.runner import new_app
 from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
 from hilnas.cli.working import transferring, working
+from nas_engine.domain.uncertainty import value_text
 from server.artifacts.artifact import ScrubState
 
 app = new_app("List, fetch, store and check the files that the server has stored.")
@@ -44,7 +45,7 @@ def list_artifacts(
         found = list(nas.items("artifacts", params={"owner": owner}, limit=limit))
     columns = (
         ("sha256", listings.member("sha256")),
-        ("size [bytes]", lambda one: f"{one['size_bytes']:,}"),
+        ("size", lambda one: value_text(one["size_bytes"], "bytes", digits=4)),
         ("type", listings.member("media_type")),
         ("stored", listings.time("created_at")),
         ("owner", listings.owner),
@@ -94,7 +95,7 @@ def scrub(
         with working(_progress) as say:
             while start and report.state is ScrubState.RUNNING:
                 if _progress.is_terminal:
-                    say(f"{report.num_checked:,} files, {report.checked_bytes:,} bytes checked")
+                    say(f"{report.num_checked:,} files, {value_text(report.checked_bytes, 'bytes', digits=4)} checked")
                 time.sleep(_POLL_S)
                 report = nas.artifacts.scrub_report()
     if as_json:

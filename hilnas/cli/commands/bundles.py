@@ -15,6 +15,7 @@ from hilnas.cli.models.again import Again, Remeasured, measure_again
 from hilnas.cli.models.model_files import fetch_bundle
 from hilnas.cli.options import CandidateArgument, JsonOption, ServerOption, TokenOption, connect, print_file
 from hilnas.cli.runner import new_app
+from hilnas.cli.working import busy
 from hilnas.client.errors import HilnasError
 from server.shipping.bundle.archive import BundleError
 from server.shipping.bundle.signing import PINS_FILE, SigningKeyError, named_fingerprint, pin, pinned
@@ -74,7 +75,8 @@ def verify(
         raise HilnasError("--pin goes with --key")
     try:
         named = None if key is None else named_fingerprint(key)
-        found = verify_bundle(file, named=named, trusted=pinned())
+        with busy(f"checking every byte of {file.name}"):
+            found = verify_bundle(file, named=named, trusted=pinned())
         if pin_it and named is not None:
             pin(named)
     except (BundleError, SigningKeyError) as error:

@@ -9,6 +9,7 @@ import typer
 
 from hilnas.cli.options import JsonOption, print_json
 from hilnas.cli.runner import new_app
+from hilnas.cli.working import busy
 from hilnas.client.errors import HilnasError
 
 app = new_app("Check the server's database.")
@@ -34,7 +35,9 @@ def check(
 
     given = {"home": home, "database_url": database_url}
     try:
-        faults = faults_of_database(Settings.load({name: value for name, value in given.items() if value is not None}))
+        settings = Settings.load({name: value for name, value in given.items() if value is not None})
+        with busy("reading the whole database"):
+            faults = faults_of_database(settings)
     except (OSError, ValueError) as error:
         raise HilnasError(str(error)) from error
     if as_json:

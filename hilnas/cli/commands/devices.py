@@ -13,6 +13,7 @@ from hilnas.cli.shown import listings
 from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.measuring.environment import DeviceClass
+from nas_engine.domain.uncertainty import value_text
 
 app = new_app("List boards; drain, quarantine, resume, reserve them.")
 MAX_QUEUE = 100
@@ -136,8 +137,8 @@ def canaries(
         found = list(nas.items("devices", device_id, "canaries", limit=MAX_QUEUE))
     columns = (
         ("taken", listings.time("taken_at")),
-        ("median [us]", lambda one: f"{one['median_us']:.1f}"),
-        ("ratio", lambda one: "-" if one["ratio"] is None else f"{one['ratio']:.3f}"),
+        ("median [us]", lambda one: value_text(one["median_us"], digits=4)),
+        ("against baseline [%]", lambda one: _against(one["ratio"])),
         ("passed", listings.member("passed")),
         ("reason", listings.member("reason")),
     )
@@ -281,6 +282,11 @@ def _print(device: Document, as_json: bool, how: str = "") -> None:
     typer.echo(f"{device['id']}  {device['name']}  {how or device['state']}{reserved}")
 
 
+def _against(ratio: float | None) -> str:
+    """How much longer a canary took than the baseline, percent; it is one median, of which no interval is known."""
+    return "-" if ratio is None else value_text(round(100.0 * (ratio - 1.0), 1), signed=True)
+
+
 def _holder(job: Document, names: dict[str, str]) -> str:
     """Name of the board or worker that has it."""
     if job["queue_position"] is not None or not job["lease_owner"]:
@@ -296,7 +302,7 @@ _COLUMNS: tuple[listings.Column, ...] = (
     ("vouched by", lambda one: _VOUCHED_BY.get(one["class_source"], str(one["class_source"]))),
     ("state", lambda one: f"reserved by {one['reserved_by']}" if one["reserved_by"] else str(one["state"])),
     ("online", listings.member("online")),
-    ("canary", lambda one: "-" if one["last_canary_ratio"] is None else f"{one['last_canary_ratio']:.3f}"),
+    ("canary against baseline [%]", lambda one: _against(one["last_canary_ratio"])),
     ("last seen", listings.time("last_seen_at")),
     ("owner", listings.owner),
     ("reason", lambda one: "; ".join(filter(None, (one["reason"], one["class_reason"])))),

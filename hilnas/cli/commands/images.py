@@ -14,6 +14,7 @@ import typer
 from hilnas.cli.options import JsonOption
 from hilnas.cli.runner import new_app
 from hilnas.cli.terminal import make_console
+from hilnas.cli.working import busy
 from nas_engine.domain.errors import DatasetError
 from nas_engine.domain.measuring.image_set import ImageSetFile, Layout, Preprocessing, write_image_set
 from nas_engine.settings.kinds.datasets import SourceKind
@@ -67,7 +68,8 @@ def pack(
         image_size=image_size,
         channels=channels,
     )
-    dataset = open_dataset(source)
+    with busy("looking at the data set"):
+        dataset = open_dataset(source)
     for notice in dataset.notices:
         typer.echo(notice, err=True)
     split = _split(dataset, part)
@@ -80,7 +82,8 @@ def pack(
         layout=_layout(layout),
     )
     title = name or f"{dataset.name} {part.value}"
-    content = write_image_set(title, split.load(chosen), split.labels[chosen], preprocessing, dataset.num_classes)
+    with busy(f"reading and packing {len(chosen):,} images"):
+        content = write_image_set(title, split.load(chosen), split.labels[chosen], preprocessing, dataset.num_classes)
     output.write_bytes(content)
     _print(output, as_json)
 

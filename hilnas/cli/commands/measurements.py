@@ -23,7 +23,7 @@ from hilnas.cli.options import (
 from hilnas.cli.runner import new_app
 from hilnas.cli.shown import listings
 from hilnas.client.documents import Document, Documents
-from nas_engine.domain.uncertainty import Interval, number_text
+from nas_engine.domain.uncertainty import Interval, number_text, value_text
 
 if TYPE_CHECKING:
     from hilnas.client.transport import Params
@@ -142,7 +142,7 @@ def _count(nas: Documents, filters: Params) -> int:
 
 def _p90(found: Document) -> str:
     value = found["stats"].get("p90_us")
-    return "-" if value is None else f"{value:.1f}"
+    return value_text(value, digits=4)
 
 
 _COLUMNS: tuple[listings.Column, ...] = (
@@ -156,7 +156,7 @@ _COLUMNS: tuple[listings.Column, ...] = (
     ("validity", listings.member("validity")),
 )
 _SHOWN: tuple[listings.Column, ...] = (
-    ("min [us]", lambda one: f"{one['stats']['min_us']:.1f}"),
+    ("min [us]", lambda one: value_text(one["stats"]["min_us"], digits=4)),
     ("profile", listings.member("profile")),
     ("label", lambda one: one["label"] or "-"),
     ("flags", lambda one: "; ".join(f"{flag['validity']}: {flag['reason']}" for flag in one["flags"]) or "-"),

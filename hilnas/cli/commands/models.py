@@ -15,6 +15,7 @@ from hilnas.cli.working import working
 from nas_engine.domain.errors import ExportError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.environment import Dtype
+from nas_engine.domain.uncertainty import value_text
 from nas_engine.export.convert_file import ConvertedFile, convert_file
 from nas_engine.export.rknn.settings import RknnSettings
 
@@ -79,7 +80,11 @@ def _print(made: ConvertedFile, target: str) -> None:
     cycles = made.cycles
     _console.print(f"{made.model} and {made.table}, by rknn-toolkit2 {made.toolkit_version}")
     # Only this chip's clock is known.
-    time = f": {made.simulated.latency_us:.1f} us [bold]simulated[/bold], not measured" if target == "rk3588" else ""
+    time = (
+        f": {value_text(made.simulated.latency_us, 'us')} [bold]simulated[/bold], not measured"
+        if target == "rk3588"
+        else ""
+    )
     _console.print(
         f"{len(cycles.layers)} layers, {cycles.total_cycles} cycles{time}; weights "
         f"{cycles.weight_memory_bytes} bytes, activations {cycles.internal_memory_bytes} bytes"

@@ -25,6 +25,7 @@ from hilnas.cli.terminal import make_console
 from hilnas.cli.verbs import About, add_get
 from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError
+from nas_engine.domain.uncertainty import value_text
 
 if TYPE_CHECKING:
     from hilnas.client.client import Hilnas
@@ -140,7 +141,7 @@ def _print_study(study: RankingStudyResource) -> None:
 def _taus(study: Document) -> str:
     result = study["result"]
     taus = (None, None) if result is None else (result["overall"]["kendall_tau"], result["local"]["kendall_tau"])
-    return " ".join("-" if tau is None else f"{tau:.3f}" for tau in taus)
+    return " ".join(value_text(tau, digits=3) for tau in taus)
 
 
 _COLUMNS: tuple[listings.Column, ...] = (

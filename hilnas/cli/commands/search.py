@@ -30,6 +30,7 @@ from hilnas.cli.verbs import About, add_get
 from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.text import did_you_mean
+from nas_engine.domain.uncertainty import value_text
 from server.candidates.states import SearchState
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def candidates(
             one.state.value,
             *(value_cell(known.get(metric.name)) for metric in metrics),
             "-" if latency is None else latency.kind,
-            "-" if one.expected_gain is None else f"{100 * one.expected_gain:.3g}",
+            "-" if one.expected_gain is None else value_text(100 * one.expected_gain, digits=3),
             "" if latency is None else ", ".join(latency.flags),
         )
     _console.print(table)
@@ -349,7 +350,7 @@ def _front_size(progress: Document) -> str:
 
 
 def _hypervolume(progress: Document) -> str:
-    return "-" if progress["hypervolume"] is None else f"{progress['hypervolume']:.6g}"
+    return value_text(progress["hypervolume"])
 
 
 def _steer(searches: list[str], verb: str, as_json: bool, server: str | None, token: str | None) -> None:

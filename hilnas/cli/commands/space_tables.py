@@ -12,6 +12,7 @@ from rich.table import Table
 from hilnas.cli.local.tables import table_content
 from hilnas.cli.options import connect, print_json
 from hilnas.cli.terminal import make_console
+from hilnas.cli.working import uploaded
 from nas_engine.spaces.tables.document import parse_table
 
 
@@ -37,7 +38,7 @@ def register_table(
     with TemporaryDirectory() as folder, connect(server, token) as nas:
         path = Path(folder) / "table"
         path.write_bytes(content)
-        stored = nas.artifacts.upload(path, "text/csv" if is_csv else "application/json")
+        stored = uploaded(nas, path, "text/csv" if is_csv else "application/json", file.name)
         space = nas.spaces.register_table(space_id, stored.sha256)
     if as_json:
         print_json(space)

@@ -30,7 +30,7 @@ from hilnas.cli.shown.tables_listed import IMPORTED, IMPORTED_TABLE, TABLES, new
 from hilnas.cli.specs.spec_files import read_spec_file
 from hilnas.cli.terminal import make_console
 from hilnas.cli.verbs import About
-from hilnas.cli.working import working
+from hilnas.cli.working import uploaded, working
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.cost.cost_table import MEDIA_TYPE
 from nas_engine.domain.host.scratch import scratch_folder
@@ -140,7 +140,7 @@ def import_table(
     with scratch_folder("table-") as folder, connect(server, token) as nas:
         path = folder / "table.json"
         path.write_bytes(content)
-        stored = nas.artifacts.upload(path, MEDIA_TYPE)
+        stored = uploaded(nas, path, MEDIA_TYPE, file.name)
     print_json(stored) if as_json else typer.echo(stored.sha256)
 
 
@@ -314,12 +314,12 @@ def _print_table(found: LatencyTableDetail) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from nas_engine.domain.uncertainty import Interval, number_text
+    from nas_engine.domain.uncertainty import value_text
 
     title = f"{found.name}: {found.num_measured} of {found.num_operators} operators, batch {found.batch}, {found.dtype}"
     table = Table("operator", escape("latency [us]"), "state", "flags", title=title, title_justify="left")
     for row in found.rows:
-        latency = "-" if row.latency_us is None else number_text(Interval(row.latency_us))
+        latency = value_text(row.latency_us)
         table.add_row(row.label, latency, row.state.value, ", ".join(row.flags))
     _console.print(table)
 
@@ -328,15 +328,17 @@ def _print_report(found: CostReportDetail) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from nas_engine.domain.uncertainty import value_text
+
     title = f"{found.name}: {found.num_measured} of {found.num_networks} networks measured"
     headers = ("estimator", "networks", "Kendall tau", "mean error [us]", "mean |error| [us]", "mean |error| [%]")
     table = Table(*map(escape, headers), title=title, title_justify="left")
     for one in found.agreements:
-        tau = "-" if one.kendall_tau is None else f"{one.kendall_tau:.3f}"
+        tau = value_text(one.kendall_tau, digits=3)
         errors = (
-            f"{one.mean_error_us:+.4g}",
-            f"{one.mean_absolute_error_us:.4g}",
-            f"{100 * one.mean_relative_error:.1f}",
+            value_text(one.mean_error_us, digits=4, signed=True),
+            value_text(one.mean_absolute_error_us, digits=4),
+            value_text(100 * one.mean_relative_error, digits=3),
         )
         table.add_row(one.estimator, str(one.num_networks), tau, *errors)
     _console.print(table)

@@ -9,10 +9,11 @@ from enum import Enum
 from pathlib import Path
 
 from hilnas.cli.models.own_models import followed
+from hilnas.cli.working import uploaded
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue, parse_json
-from nas_engine.domain.uncertainty import Interval, quantity_text
+from nas_engine.domain.uncertainty import Interval, quantity_text, value_text
 from server.measuring.schemas import MeasurementDetail
 from server.shipping.bundle.manifest import Manifest, paths_of
 from server.shipping.bundle.verifying import extract
@@ -62,7 +63,7 @@ class Remeasured:
         """Write verdict, medians and difference with their intervals in one line, and a line for each remark."""
         verdict = "NOT the same" if self.verdict is Again.NOT_THE_SAME else self.verdict.value
         after, before = quantity_text(self.after, "us"), quantity_text(self.before, "us")
-        within = quantity_text(Interval(float(f"{self.within_us:.2g}")), "us")
+        within = value_text(self.within_us, "us", digits=2)
         line = (
             f"measured again: {verdict}: {after}, in the bundle {before}; difference "
             f"{quantity_text(self.difference, 'us', signed=True)}, up to {within} is the same"
@@ -102,7 +103,7 @@ def measure_again(
     board = device_type == before.device_type
     job = nas.measurements.measure(
         {
-            "model_sha256": nas.artifacts.upload(file, "application/onnx").sha256,
+            "model_sha256": uploaded(nas, file, "application/onnx", "the bundle's network").sha256,
             "label": f"bundle {manifest.subject.get('arch_id', '')}"[:60],
             "device": {
                 "device_type": device_type,

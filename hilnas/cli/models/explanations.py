@@ -15,7 +15,7 @@ from hilnas.client.client import Hilnas
 from hilnas.client.core.calls import Blocking
 from hilnas.client.measuring_resources import Job
 from nas_engine.domain.metrics import MACS, TEST_TOP1, TOP1
-from nas_engine.domain.uncertainty import Interval, number_text, quantity_text
+from nas_engine.domain.uncertainty import Interval, number_text, quantity_text, value_text
 from server.core.http.resources import IntervalResource
 from server.jobs.states import JobState
 from server.shipping.schemas import (
@@ -99,9 +99,11 @@ def _block_table(table: BlockTimesResource) -> Table:
     for column in shown.columns[2:]:
         column.justify = "right"
     for one in table.blocks:
-        macs = "-" if one.macs is None else f"{one.macs:,}"
+        macs = value_text(one.macs)
         alone = "in others" if not one.layers else _number(one.time)
-        shown.add_row(one.block or "the engine's own", one.operator or "-", macs, alone, f"{100 * one.share:.1f}")
+        shown.add_row(
+            one.block or "the engine's own", one.operator or "-", macs, alone, value_text(100 * one.share, digits=3)
+        )
     return shown
 
 

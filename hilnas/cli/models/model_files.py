@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hilnas.cli.terminal import make_console
-from hilnas.cli.working import Say, transferring, working
+from hilnas.cli.working import Say, busy, transferring, working
 from hilnas.client.errors import HilnasError
 from nas_engine.domain.json_value import JsonValue
 from server.jobs.states import JobState
@@ -72,9 +72,7 @@ def fetch_all(
 def fetch_bundle(nas: Hilnas, candidate: str, out: Path | None) -> str:
     """Fetch the evidence behind a candidate, whose model is exported first where it was not yet; returns the file."""
     model_of(nas, candidate, FetchedFormat.ONNX)
-    with working(_progress) as say:
-        if _progress.is_terminal:
-            say("the server gathers the evidence")
+    with busy("the server gathers the evidence"):
         return nas.candidates.bundle(candidate, out or Path())
 
 
@@ -87,7 +85,8 @@ def fetch_retrained_bundle(nas: Hilnas, candidate: str, out: Path | None) -> str
     id = nas.searches.candidate(candidate).id
     for network in nas.networks.all(states=[TrainingState.READY.value]):
         if network.spec.labels.get("candidate") == id:
-            return nas.networks.bundle(network.id, out or Path())
+            with busy("the server gathers the evidence"):
+                return nas.networks.bundle(network.id, out or Path())
     raise HilnasError(f"{candidate} was not trained by itself yet: hilnas candidates retrain {candidate} --follow")
 
 

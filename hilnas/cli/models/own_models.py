@@ -280,7 +280,7 @@ def _print_measurement(measured: MeasurementDetail) -> None:
 
 
 def _print_classification(classified: ClassificationDetail) -> None:
-    from nas_engine.domain.uncertainty import uncertain_text
+    from nas_engine.domain.uncertainty import uncertain_text, value_text
 
     _console.print(
         f"{classified.id}  top-1 {uncertain_text(classified.top1, classified.standard_error, 'fraction')} of "
@@ -289,4 +289,6 @@ def _print_classification(classified: ClassificationDetail) -> None:
     loss = classified.loss
     if loss is not None:
         lost = uncertain_text(loss.value, loss.standard_error, "fraction", signed=True)
-        _console.print(f"  loss against float {lost} (paired); {loss.agreement:.2%} of the answers agree")
+        _console.print(
+            f"  loss against float {lost} (paired); {value_text(loss.agreement, 'fraction')} of the answers agree"
+        )

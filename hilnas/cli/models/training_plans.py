@@ -11,6 +11,7 @@ from nas_engine.cost.training_plan import GIB, TrainingPlan, plan_training, sear
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.plugins.declarations import AlgorithmForm
 from nas_engine.domain.text import did_you_mean
+from nas_engine.domain.uncertainty import value_text
 from nas_engine.settings.kinds.algorithms import BUILT_IN, deriving_settings
 from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
@@ -48,9 +49,12 @@ def rows_of(plan: TrainingPlan) -> tuple[tuple[str, str], ...]:
     return (
         ("images of a step", f"{plan.batch_size}, over {plan.num_processes} processes"),
         ("images of a pass", f"{plan.micro_batch}, {plan.num_passes} passes a step"),
-        ("kept for an image", f"{plan.image_bytes / 2**20:.1f} MiB"),
-        ("weights, gradients, optimiser", f"{plan.fixed_bytes / GIB:.2f} GiB"),
-        ("in all, with what libraries take", f"{plan.total_bytes / GIB:.1f} of {plan.memory_bytes / GIB:.1f} GiB"),
+        ("kept for an image", value_text(plan.image_bytes, "bytes", digits=3)),
+        ("weights, gradients, optimiser", value_text(plan.fixed_bytes, "bytes", digits=3)),
+        (
+            "in all, with what libraries take",
+            f"{value_text(plan.total_bytes, 'bytes', digits=3)} of {value_text(plan.memory_bytes, 'bytes', digits=3)}",
+        ),
         ("computed again in the backward pass", ", ".join(plan.recomputed) or "nothing"),
         ("largest micro_batch that fits", str(plan.largest_micro_batch or "none")),
         ("fits", "yes" if plan.fits else "NO"),

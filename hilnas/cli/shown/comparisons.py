@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hilnas.cli.shown.fronts import cell, column_title
-from nas_engine.domain.uncertainty import Interval, quantity_text
+from hilnas.client.views.metric_titles import metric_title
+from nas_engine.domain.uncertainty import Interval, value_text
 from server.searches.comparing.schemas import ComparisonResource
 
 
@@ -22,8 +23,8 @@ def comparison_view(found: ComparisonResource) -> RenderableType:
             str(one.num_complete),
             str(one.front_size),
             str(one.num_on_joint_front),
-            f"{one.hypervolume:.6g}",
-            "-" if one.share is None else f"{one.share:.1%}",
+            value_text(one.hypervolume),
+            value_text(one.share, "fraction"),
         )
     if found.reference_point is None:
         return Group(searches, Text("No search has a front yet."))
@@ -34,17 +35,18 @@ def comparison_view(found: ComparisonResource) -> RenderableType:
     joint = [(one, point) for one in found.searches for point in one.points if point.on_joint_front]
     joint.sort(key=lambda row: row[1].values[0], reverse=first.goal == "maximize")
     for one, point in joint:
-        values = [
-            cell(Interval.of_error(value, spread), objective.unit)
-            for value, spread, objective in zip(point.values, point.uncertainties, found.objectives, strict=True)
+        known = [Interval(interval.value, interval.low, interval.high) for interval in point.intervals] or [
+            Interval.of_error(*one) for one in zip(point.values, point.uncertainties, strict=True)
         ]
+        values = [cell(one, objective.unit) for one, objective in zip(known, found.objectives, strict=True)]
         points.add_row(one.name or one.short_id, point.short_id, *values)
     reference = ", ".join(
-        f"{objective.metric} {quantity_text(Interval(value), objective.unit)}"
+        f"{metric_title(objective.metric, objective.column)} {value_text(value, objective.unit)}"
         for value, objective in zip(found.reference_point, found.objectives, strict=True)
     )
+    together = value_text(found.hypervolume)
     return Group(
-        Text(f"Hypervolumes against one reference point ({reference}); all fronts together: {found.hypervolume:.6g}"),
+        Text(f"Hypervolumes against one reference point ({reference}); all fronts together: {together}"),
         searches,
         Text("Front of all together:", style="bold"),
         points,

@@ -9,10 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hilnas.client.views.metric_titles import metric_title
+from hilnas.client.views import metric_titles
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.metrics import DEVICE_TOP1, declarations, declared_metric
-from nas_engine.domain.uncertainty import Interval, number_text, shown_in, unit_text
+from nas_engine.domain.uncertainty import Interval, number_text, shown_in
 from server.searches.answers.schemas import AnswerMemberResource, AnswerResource
 from server.searches.candidate_schemas import CandidateResource, FrontResource, MetricValueResource
 
@@ -41,10 +41,8 @@ def front_table(front: FrontResource) -> RenderableType:
     for point in front.points:
         candidate = point.candidate
         known = {one.name: one for one in candidate.values}
-        values = [
-            cell(Interval.of_error(value, spread), objective.unit)
-            for value, spread, objective in zip(point.values, point.uncertainties, front.objectives, strict=True)
-        ]
+        intervals = zip(point.intervals(front.objectives), front.objectives, strict=True)
+        values = [cell(interval, objective.unit) for interval, objective in intervals]
         flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
         accuracies = _on_device(candidate) if on_device else ()
         names = (candidate.short_id, candidate.arch_id[:12])
@@ -54,6 +52,7 @@ def front_table(front: FrontResource) -> RenderableType:
     parts: list[RenderableType] = [Text(title, style="bold"), table, Text("± is half a 95 % interval.")]
     if (said := _all_alike(front)) is not None:
         parts.insert(1, Text(said))
+    parts.append(Text(f"Which of them to ship, and how sure that is:\n  hilnas search answer {front.search_id}"))
     # Not the table's own title: that would be broken into lines as narrow as the table.
     return Group(*parts)
 
@@ -70,7 +69,8 @@ def answer_view(answer: AnswerResource) -> RenderableType:
     table = Table("", "candidate", "architecture")
     for name in in_order:
         table.add_column(column_title(name, metrics[name].unit, metrics[name].column), justify="right")
-    judged = metric_title(answer.judged, metrics[answer.judged].column if answer.judged in metrics else "")
+    column = metrics[answer.judged].column if answer.judged in metrics else ""
+    judged = metric_titles.metric_title(answer.judged, column)
     table.add_column(escape(f"{judged}, what is shipped less it"), justify="right")
     for member in shown:
         differences = verdicts[member.short_id].differences if member.short_id in verdicts else []
@@ -117,9 +117,7 @@ def column_title(metric: str, unit: str, column: str = "") -> str:
         unit: of its values.
         column: what the server calls it there; without, its declaration says it.
     """
-    shown = unit_text(unit)
-    title = metric_title(metric, column)
-    return escape(f"{title} [{shown}]" if shown else title)
+    return escape(metric_titles.column_title(metric, unit, column))
 
 
 def cell(interval: Interval, unit: str) -> str:
@@ -129,7 +127,7 @@ def cell(interval: Interval, unit: str) -> str:
 
 def value_cell(known: MetricValueResource | None) -> str:
     """A candidate's value with its interval, in the unit of its column; a dash where it is not known."""
-    return "-" if known is None else cell(Interval.of_error(known.value, known.uncertainty), known.unit)
+    return "-" if known is None else cell(known.interval, known.unit)
 
 
 def _all_alike(front: FrontResource) -> str | None:
@@ -149,10 +147,10 @@ def _all_alike(front: FrontResource) -> str | None:
 def _empty(front: FrontResource) -> str:
     """Why there is no front."""
     if not front.num_complete:
-        return "No candidate is complete."
+        return f"No candidate is complete. How it stands:\n  hilnas search show {front.search_id}"
     return (
-        f"None of the {front.num_complete} complete candidates meets every constraint of the search: "
-        f"'hilnas search show {front.search_id}' says how near they came."
+        f"None of the {front.num_complete} complete candidates meets every constraint of the search. What is wanted, "
+        f"and how to see what comes nearest:\n  hilnas search answer {front.search_id}"
     )
 
 

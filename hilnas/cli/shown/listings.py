@@ -9,6 +9,7 @@ from typing import Any
 from hilnas.cli.options import print_json
 from hilnas.client.documents import Document
 from nas_engine.domain.text import duration_text
+from nas_engine.domain.uncertainty import value_text
 
 Column = tuple[str, Callable[[Document], str]]
 """Title, with the unit in brackets, and what a document has there."""
@@ -113,7 +114,7 @@ MODELS: tuple[Column, ...] = (
 
 
 def _loss(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return value_text(value)
 
 
 def _text(value: Any) -> str:

@@ -5,17 +5,33 @@ Needs the extra `engine`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hilnas.cli.terminal import make_console
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.uncertainty import value_text
 from nas_engine.settings.kinds.datasets import SourceKind
 from nas_engine.settings.presets import TRAINING_PRESETS
 
 DEVICES = ("auto", "cpu", "cuda")
+
+
+class _Report(Protocol):
+    """What a training tells of itself that is drawn."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def num_steps(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,4 +73,17 @@ def train_locally(spec: dict[str, JsonValue], preset: str | None, options: Local
         raise SpecFileError(f"/{'/'.join(map(str, first['loc']))}: {first['msg']}") from error
     kind = options.kind or (SourceKind.EMBEDDED if options.data is None else SourceKind.FOLDER)
     data = None if options.data is None else str(options.data)
-    train_to_the_end(recipe, LocalRun(kind=kind, data=data, out=options.out, device=options.device))
+    run = LocalRun(kind=kind, data=data, out=options.out, device=options.device)
+    console = make_console(stderr=True)
+    if not console.is_terminal or "WORLD_SIZE" in os.environ:  # under torchrun several processes share the terminal
+        train_to_the_end(recipe, run)  # a log gets a line of JSON for every report
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as shown:
+        task = shown.add_task("getting ready", total=None)
+
+        def tell(report: _Report) -> None:
+            text = f"step, loss {value_text(report.loss, digits=4)}"
+            shown.update(task, description=text, completed=report.step, total=report.num_steps)
+
+        train_to_the_end(recipe, replace(run, tell=tell))

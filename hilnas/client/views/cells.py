@@ -9,8 +9,9 @@ from functools import singledispatch
 
 from pydantic import BaseModel
 
+from hilnas.client.views.metric_titles import column_title
 from nas_engine.domain.text import duration_text
-from nas_engine.domain.uncertainty import Interval, number_text, quantity_text, shown_in, unit_text
+from nas_engine.domain.uncertainty import Interval, number_text, quantity_text, shown_in, value_text
 from server.jobs.spent.schemas import TimeResource
 from server.measuring.schemas import MeasurementResource
 from server.searches.candidate_schemas import CandidateResource, FrontPointResource
@@ -35,7 +36,7 @@ def cells_of(value: object) -> Mapping[str, str]:
 @cells_of.register
 def _of_search(search: SearchResource) -> Mapping[str, str]:
     progress = search.progress
-    hypervolume = "" if progress.hypervolume is None else f"{progress.hypervolume:.5g}"
+    hypervolume = "" if progress.hypervolume is None else value_text(progress.hypervolume)
     return {
         "search": search.short_id or search.id,
         "name": search.name,
@@ -60,8 +61,8 @@ def _of_training(training: SupernetResource | NetworkResource) -> Mapping[str, s
         "state": training.state.value,
         "space": training.spec.space.id,
         "step": f"{progress.step} of {progress.num_steps}" if progress.num_steps else "",
-        "loss": "" if progress.loss is None else f"{progress.loss:.4g}",
-        "training top1 [%]": "" if top1 is None else f"{100 * top1:.1f}",
+        "loss": "" if progress.loss is None else value_text(progress.loss),
+        "training top1 [%]": "" if top1 is None else number_text(shown_in(Interval(top1), "fraction")),
         **_times(training.time),
         "reason": training.reason,
     }
@@ -70,9 +71,7 @@ def _of_training(training: SupernetResource | NetworkResource) -> Mapping[str, s
 @cells_of.register
 def _of_candidate(candidate: CandidateResource) -> Mapping[str, str]:
     values = {
-        f"{one.name} [{unit}]" if (unit := unit_text(one.unit)) else one.name: number_text(
-            shown_in(Interval.of_error(one.value, one.uncertainty), one.unit)
-        )
+        column_title(one.name, one.unit, one.column): number_text(shown_in(one.interval, one.unit))
         for one in candidate.values
     }
     name = candidate.short_id or candidate.id
@@ -113,5 +112,5 @@ def _text(value: object) -> str:
         return str(value.value)
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = value_text(value) if isinstance(value, float) else str(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

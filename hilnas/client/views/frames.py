@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from hilnas.client.errors import MissingPackageError
-from nas_engine.domain.uncertainty import Interval
 from server.searches.candidate_schemas import CandidateResource, FrontPointResource
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def _row_of_candidate(candidate: CandidateResource) -> dict[str, Any]:
         "arch_id": candidate.arch_id,
     }
     for one in candidate.values:
-        interval = Interval.of_error(one.value, one.uncertainty)
+        interval = one.interval
         row[one.name] = interval.value
         if interval.low is not None:
             row |= {f"{one.name}_low": interval.low, f"{one.name}_high": interval.high}

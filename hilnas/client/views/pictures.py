@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hilnas.client.views.chart import Axis, chart, curve, dot, whisker
-from hilnas.client.views.metric_titles import metric_title
+from hilnas.client.views.metric_titles import column_title, metric_title
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import is_measured
-from nas_engine.domain.uncertainty import Interval, quantity_text, shown_in, unit_text
+from nas_engine.domain.uncertainty import Interval, quantity_text, shown_in
 from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
 from server.searches.history.schemas import HypervolumeResource
 from server.training.curves.schemas import CurveResource
@@ -79,7 +79,7 @@ def _axes(objectives: list[FrontObjectiveResource]) -> tuple[int, int]:
 
 
 def _interval(point: FrontPointResource, place: int, front: FrontResource) -> Interval:
-    return shown_in(Interval.of_error(point.values[place], point.uncertainties[place]), front.objectives[place].unit)
+    return shown_in(point.intervals(front.objectives)[place], front.objectives[place].unit)
 
 
 def _ends(interval: Interval) -> list[float]:
@@ -87,13 +87,12 @@ def _ends(interval: Interval) -> list[float]:
 
 
 def _title(objective: FrontObjectiveResource) -> str:
-    title, unit = metric_title(objective.metric, objective.column), unit_text(objective.unit)
-    return f"{title} [{unit}]" if unit else title
+    return column_title(objective.metric, objective.unit, objective.column)
 
 
 def _tip(point: FrontPointResource, objectives: list[FrontObjectiveResource]) -> str:
     texts = [
-        f"{metric_title(one.metric, one.column)}: {quantity_text(Interval.of_error(value, error), one.unit)}"
-        for one, value, error in zip(objectives, point.values, point.uncertainties, strict=True)
+        f"{metric_title(one.metric, one.column)}: {quantity_text(interval, one.unit)}"
+        for one, interval in zip(objectives, point.intervals(objectives), strict=True)
     ]
     return "\n".join((f"candidate {point.candidate.short_id or point.candidate.id}", *texts))

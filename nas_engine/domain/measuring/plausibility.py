@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_engine.domain.measuring.environment import DeviceClass
+from nas_engine.domain.uncertainty import value_text
 
 MARGIN = 10.0
 """A value is absurd when it claims this many times the peak rate."""
@@ -72,17 +73,19 @@ def absurdity(
     """
     if device_class is DeviceClass.SIMULATED:
         return ""
+    median = value_text(p50_us, "us")
     if p50_us * 1e3 < timer_resolution_ns:
-        return f"a median of {p50_us:g} us is below the timer's resolution of {timer_resolution_ns} ns"
+        return f"a median of {median} is below the timer's resolution of {timer_resolution_ns} ns"
     if p50_us < SHORTEST_CALL_US:
-        return f"a median of {p50_us:g} us is less than a call into an inference engine takes, {SHORTEST_CALL_US} us"
+        return f"a median of {median} is less than a call into an inference engine takes, {SHORTEST_CALL_US} us"
     peak = peak_rate(device_class, device_type)
     if peak is None or not macs:
         return ""
     least_us = macs / peak.macs_per_s / MARGIN * 1e6
     if p50_us >= least_us:
         return ""
+    rate = value_text(peak.macs_per_s, digits=3)
     return (
-        f"{macs} MACs in {p50_us:g} us are more than {MARGIN:.0f} times the {peak.macs_per_s:.3g} MAC/s of such a "
-        f"device ({peak.source})"
+        f"{value_text(macs)} MACs in {median} are more than {MARGIN:.0f} times the {rate} MAC/s of such a device "
+        f"({peak.source})"
     )

@@ -30,6 +30,7 @@ from nas_engine.domain.measuring.environment import (
 from nas_engine.domain.measuring.profile import MAX_RUNS_PER_BLOCK, MeasurementProfile
 from nas_engine.domain.measuring.samples import BlockStatus, SampleBlock
 from nas_engine.domain.text import MAX_REASON_CHARACTERS, one_line
+from nas_engine.domain.uncertainty import value_text
 
 HARD_CAP_FACTOR = 4.0  # [ours] of a profile's cap: sampling ends here even with too few blocks
 SLOW_BLOCK_FACTOR = 5.0
@@ -158,7 +159,7 @@ def _noise_flags(kept: Sequence[SampleBlock], profile: MeasurementProfile) -> li
     p10, p90 = (float(value) for value in np.quantile(samples_us, [0.1, 0.9]))
     if p90 > p10 * MAX_TENTHS_RATIO or float(samples_us.max()) > float(samples_us.min()) * MAX_SPREAD:
         shortest, longest = float(samples_us.min()), float(samples_us.max())
-        reason = f"runs take {shortest:.3g} to {longest:.3g} us, the middle 80 % of them {p10:.3g} to {p90:.3g} us"
+        reason = f"runs take {_us(shortest)} to {_us(longest)}, the middle 80 % of them {_us(p10)} to {_us(p90)}"
         flags.append(ValidityFlag(Validity.NOISY, reason))
     return flags
 
@@ -229,3 +230,7 @@ def _fallback_flags(cpu_operators: Sequence[str], device_class: DeviceClass) -> 
         return []
     names = ", ".join(cpu_operators[:5])
     return [ValidityFlag(Validity.CPU_FALLBACK, f"{len(cpu_operators)} operators on the CPU: {names}")]
+
+
+def _us(value_us: float) -> str:
+    return value_text(value_us, "us", digits=3)

@@ -29,6 +29,7 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import InfeasibleError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
+from nas_engine.domain.uncertainty import value_text
 from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import Observation, SearchProblem
 from nas_engine.search.base import BaseSearchAlgorithm
@@ -247,7 +248,8 @@ class Nsga2(BaseSearchAlgorithm):
                 t.objectives[constraint.metric] for t in self.archive.results if constraint.metric in t.objectives
             ]
             if values:
-                seen.append(f"{constraint.metric.name} from {min(values):g} to {max(values):g}")
+                least, most = (value_text(one, constraint.metric.unit) for one in (min(values), max(values)))
+                seen.append(f"{constraint.metric.name} from {least} to {most}")
         return InfeasibleError(
             f"{self._num_rejected} candidates of one generation violate the constraints (limit "
             f"{self._settings.rejection_limit}); evaluated so far: {'; '.join(seen) or 'none'}. Relax the constraint"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from nas_engine.domain.measurement import CanaryReading, MeasurementProfile
+from nas_engine.domain.uncertainty import value_text
 from server.core.database.transaction import Transaction
 from server.fleet.device import Device, DeviceState
 from server.fleet.store import DeviceStore
@@ -64,8 +65,8 @@ def canary_complaint(
         ratio = with_ratio(reading, order).ratio
         if ratio is not None and abs(ratio - 1.0) > limit:
             return (
-                f"the canary {when} the measurement runs at {ratio:.3f} of its baseline time; within {limit:.1%} is "
-                "normal"
+                f"the canary {when} the measurement runs at {value_text(ratio, 'fraction', digits=4)} of its baseline "
+                f"time; within {limit:.1%} is normal"
             )
     if before is not None and after is not None and before.output_digest != after.output_digest:
         return "the canary's outputs changed during the measurement"
@@ -116,7 +117,7 @@ def pool_verdict(
     if abs(median_us / pool_us - 1.0) <= tolerance:
         return PoolVerdict()
     complaint = (
-        f"its canary takes {median_us:.1f} us, that of {_named(others)} {pool_us:.1f} us: "
+        f"its canary takes {_us(median_us)}, that of {_named(others)} {_us(pool_us)}: "
         f"within {tolerance:.0%} they would share a pool"
     )
     agreeing = [other for other in others if abs(other.median_us / pool_us - 1.0) <= tolerance]
@@ -134,10 +135,14 @@ def dispute(other: CanaryRecord, device_id: str, reading: CanaryReading) -> str:
     """Say of a board of the pool how a reading of `device_id` differs from its last canary."""
     outputs = "" if other.output_digest == reading.output_digest else ", with other outputs"
     return (
-        f"its canary takes {other.median_us:.1f} us, that of {device_id} of its pool {reading.median_us:.1f} us"
+        f"its canary takes {_us(other.median_us)}, that of {device_id} of its pool {_us(reading.median_us)}"
         f"{outputs}; {_ASK_A_PERSON}"
     )
 
 
 def _named(others: Sequence[CanaryRecord]) -> str:
     return f"{len(others)} others of its pool" if len(others) > 1 else f"{others[0].device_id} of its pool"
+
+
+def _us(value_us: float) -> str:
+    return value_text(value_us, "us", digits=4)

@@ -119,21 +119,9 @@ class Answers:
 
 def measured_intervals(tx: Transaction, candidates: Sequence[Candidate]) -> Mapping[str, Interval]:
     """Latencies with the interval that their samples gave (a standard error knows no side), by candidate."""
-    known = {one.id: one for one in candidates if LATENCY_US in one.current}
-    evaluations = EvaluationStore(tx).evaluations_of_candidates(list(known))
-    last = {
-        one.candidate_id: one.measurement_id
-        for one in evaluations
-        if one.metric == LATENCY_US and one.measurement_id and one.value == known[one.candidate_id].values[LATENCY_US]
-    }
-    records = MeasurementStore(tx).get_many({id for id in last.values() if id is not None})
-    found: dict[str, Interval] = {}
-    for candidate_id, measurement_id in last.items():
-        record = records.get(measurement_id or "")
-        if record is not None:
-            stats = record.stats
-            found[candidate_id] = Interval(stats.p50_us, stats.ci95_low_us, stats.ci95_high_us)
-    return found
+    behind = EvaluationStore(tx).measurements_behind([one.id for one in candidates if LATENCY_US in one.current])
+    known = MeasurementStore(tx).intervals_of_measurements(set(behind.values()))
+    return {candidate_id: known[id] for candidate_id, id in behind.items() if id in known}
 
 
 def answered(

@@ -108,6 +108,13 @@ def next_steps(answer: Answer) -> list[NextStep]:
     search = answer.front.search
     name, steps = short_id(search.id), []
     chosen = answer.ship
+    if search.state is SearchState.PAUSED:
+        steps.append(NextStep("go on with the search, which is paused", f"hilnas search resume {name}"))
+    elif not search.state.final:
+        steps.append(NextStep("see the search through to its end", f"hilnas search follow {name}"))
+    if chosen is None and not answer.front.num_complete:
+        steps.append(NextStep("how it stands", f"hilnas search show {name}"))
+        return steps
     if chosen is None:
         bound = next((one for one in answer.bounds if one.metric not in answer.unknown), None) or _unmet(answer)
         order = "seq" if bound is None else ("-" if bound.maximum is None else "") + bound.metric.name

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.objective import Objective
+from nas_engine.domain.uncertainty import Interval
 from server.candidates.candidate import Candidate
+from server.core.database.transaction import UnitOfWork
 from server.core.errors import InvalidValueError
+from server.searches.answers.answer import measured_intervals
 from server.searches.fronts import Front, FrontMaths, Fronts, default_reference
 
 
@@ -20,12 +23,14 @@ class ComparedFront:
         hypervolume: against the reference point of all.
         share: of the hypervolume of all together, a fraction; None where that is nothing.
         on_joint_front: its points that no point of any of them beats.
+        latencies: of its points with the intervals that their samples gave, by candidate.
     """
 
     front: Front
     hypervolume: float
     share: float | None
     on_joint_front: tuple[Candidate, ...]
+    latencies: Mapping[str, Interval]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +51,8 @@ class Comparison:
 class Comparisons:
     """Use case of comparing searches."""
 
-    def __init__(self, fronts: Fronts, maths: FrontMaths) -> None:
-        self._fronts, self._maths = fronts, maths
+    def __init__(self, uow: UnitOfWork, fronts: Fronts, maths: FrontMaths) -> None:
+        self._uow, self._fronts, self._maths = uow, fronts, maths
 
     def of_searches(self, search_ids: Sequence[str]) -> Comparison:
         """Compare fronts as each search takes its own, also while searches run.
@@ -85,6 +90,7 @@ class Comparisons:
             hypervolume=own,
             share=own / whole if whole > 0 else None,
             on_joint_front=tuple(point for point in front.points if point.id in joint),
+            latencies=self._uow.read(lambda tx: measured_intervals(tx, front.points)),
         )
 
 

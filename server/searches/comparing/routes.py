@@ -6,11 +6,14 @@ from typing import Annotated
 
 from fastapi import Query
 
+from nas_engine.domain.uncertainty import Interval
 from server.access.auth import Permitted
 from server.candidates.candidate import Candidate
 from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.problem_types import NOT_FOUND
 from server.core.http.provide import provided
+from server.core.http.resources import interval_resource
+from server.searches.answers.answer import intervals_of
 from server.searches.candidate_schemas import FrontObjectiveResource
 from server.searches.comparing.comparison import ComparedFront, Comparisons
 from server.searches.comparing.schemas import (
@@ -19,7 +22,6 @@ from server.searches.comparing.schemas import (
     ComparisonQuery,
     ComparisonResource,
 )
-from server.searches.fronts import Front
 
 router = api_router("searches")
 ComparisonsDep = Annotated[Comparisons, provided(Comparisons)]
@@ -54,15 +56,27 @@ def _search(one: ComparedFront) -> ComparedSearchResource:
         hypervolume=one.hypervolume,
         share=one.share,
         num_on_joint_front=len(joint),
-        points=[_point(front, point, on_joint_front=point.id in joint) for point in front.points],
+        points=[_point(one, point, on_joint_front=point.id in joint) for point in front.points],
     )
 
 
-def _point(front: Front, point: Candidate, *, on_joint_front: bool) -> ComparedPointResource:
+def _point(one: ComparedFront, point: Candidate, *, on_joint_front: bool) -> ComparedPointResource:
+    front, known = one.front, intervals_of(point, one.latencies.get(point.id))
+    # In a search that shifts these are accuracies of one version of the weights, which may not be its own any more.
+    values = front.values(point)
+    errors = [point.current[objective.metric].uncertainty for objective in front.objectives]
+    intervals = [
+        own if (own := known[objective.metric]).value == value else Interval.of_error(value, error)
+        for objective, value, error in zip(front.objectives, values, errors, strict=True)
+    ]
     return ComparedPointResource(
         candidate_id=point.id,
         short_id=point.short_id,
-        values=list(front.values(point)),
-        uncertainties=[point.current[one.metric].uncertainty for one in front.objectives],
+        values=list(values),
+        uncertainties=errors,
+        intervals=[
+            interval_resource(interval, objective.metric.unit)
+            for interval, objective in zip(intervals, front.objectives, strict=True)
+        ],
         on_joint_front=on_joint_front,
     )

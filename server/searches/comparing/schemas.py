@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.candidates.states import SearchState
-from server.core.http.resources import Id, Resource
+from server.core.http.resources import Id, IntervalResource, Resource
 from server.searches.candidate_schemas import FrontObjectiveResource
 
 MAX_COMPARED = 20
@@ -34,6 +34,9 @@ class ComparedPointResource(Resource):
 
     uncertainties: list[float | None]
     """Standard errors of the values; null where exact or not known."""
+
+    intervals: list[IntervalResource] = Field(default_factory=list)
+    """The same values with their 95 % intervals, and as people write them; absent from servers that do not tell."""
 
     on_joint_front: bool
     """Whether no point of any of the compared fronts is better in everything."""

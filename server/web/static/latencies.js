@@ -7,7 +7,7 @@
   const ink = style.getPropertyValue("--soft").trim();
   const [good, doubtful] = ["--accent", "--warn"].map((name) => style.getPropertyValue(name).trim());
   const rows = [...document.querySelectorAll("#latencies tbody tr")].map((row) => row.dataset)
-    .map((data) => ({ name: data.name, validity: data.validity, p50: Number(data.p50), low: Number(data.low), high: Number(data.high) }))
+    .map((data) => ({ name: data.name, validity: data.validity, text: data.text, p50: Number(data.p50), low: Number(data.low), high: Number(data.high) }))
     .sort((a, b) => a.p50 - b.p50);
   const chart = echarts.init(place);
   window.addEventListener("resize", () => chart.resize());
@@ -18,7 +18,7 @@
     grid: { left: 76, right: 16, top: 16, bottom: 36 },
     tooltip: { renderMode: "richText", confine: true, formatter: ({ dataIndex }) => {
       const row = rows[dataIndex];
-      return `${row.name}\np50 ${row.p50.toFixed(1)} µs\n95 % ${row.low.toFixed(1)} … ${row.high.toFixed(1)}\n${row.validity}`;
+      return `${row.name}\np50 ${row.text} µs\n${row.validity}`;
     } },
     xAxis: { type: "category", data: rows.map((_, index) => index + 1), name: "by median", nameLocation: "middle", nameGap: 24, axisLabel: { color: ink } },
     yAxis: { type: "value", scale: true, name: "µs", axisLabel: { color: ink }, splitLine: { lineStyle: { color: ink, opacity: 0.15 } } },

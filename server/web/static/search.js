@@ -27,10 +27,26 @@
     drawFront();
   }
 
+  // As above columns: fractions as percents, bytes as KiB, plain numbers without a unit.
+  const shownAs = { us: "µs", fraction: "%", macs: "", params: "", bytes: "KiB" };
+  const factors = { fraction: 100, bytes: 1 / 1024 };
+  const unitOf = ({ unit }) => (unit in shownAs ? shownAs[unit] : unit);
+  const title = (objective) => objective.column + (unitOf(objective) ? ` [${unitOf(objective)}]` : "");
+
+  // A value with the ends of its 95 % interval, in the unit of its axis: value, low, high.
+  function spread(point, place) {
+    const objective = front.objectives[place];
+    const factor = factors[objective.unit] || 1;
+    const known = point.candidate.values.find(({ name }) => name === objective.metric);
+    const value = point.values[place];
+    const ends = known && known.value === value && known.low !== null ? [known.low, known.high] : [value, value];
+    return [value, ...ends].map((end) => end * factor);
+  }
+
   function fillAxes() {
     if (axes.x.options.length) return;
     front.objectives.forEach((objective, place) => {
-      for (const axis of [axes.x, axes.y]) axis.add(new Option(`${objective.metric} [${objective.unit}]`, place));
+      for (const axis of [axes.x, axes.y]) axis.add(new Option(title(objective), place));
     });
     // Costs across, quality up, where there is both.
     const quality = front.objectives.findIndex((objective) => objective.goal === "maximize");
@@ -44,12 +60,12 @@
 
   function drawFront() {
     const [x, y] = [Number(axes.x.value), Number(axes.y.value)];
-    const asItem = (point) => ({
-      value: [point.values[x], point.values[y], point.uncertainties[x] || 0, point.uncertainties[y] || 0],
-      candidate: point.candidate,
-    });
+    const asItem = (point) => {
+      const [[across, left, right], [up, bottom, top]] = [spread(point, x), spread(point, y)];
+      return { value: [across, up, left, right, bottom, top], candidate: point.candidate };
+    };
     const points = front.points.map(asItem);
-    const axis = (place, name) => ({ type: "value", scale: true, name: front.objectives[place].metric, nameLocation: "middle", axisLabel: { color: ink },
+    const axis = (place, name) => ({ type: "value", scale: true, name: title(front.objectives[place]), nameLocation: "middle", axisLabel: { color: ink },
       nameGap: name === "x" ? 28 : 52, splitLine: { lineStyle: { color: ink, opacity: 0.15 } } });
     frontChart.setOption({
       ...base,
@@ -58,29 +74,28 @@
       tooltip: { ...base.tooltip, formatter: (item) => describe(item.data) },
       series: [
         { name: "dominated", type: "scatter", data: front.dominated.map(asItem), symbolSize: 5, itemStyle: { color: ink, opacity: 0.45 } },
-        { name: "spread", type: "custom", silent: true, data: points.map((point) => point.value), renderItem: drawSpread, z: 2 },
+        { name: "intervals", type: "custom", silent: true, data: points.map((point) => point.value), renderItem: drawSpread, z: 2 },
         { name: "front", type: "scatter", data: points, symbolSize: 10, itemStyle: { color: accent }, z: 3 },
       ],
     }, { replaceMerge: ["series"] });
   }
 
-  // Half a 95 % interval to each side, along both axes.
-  const z = 1.96;
+  // The 95 % intervals, along both axes.
   function drawSpread(_, values) {
-    const [x, y, dx, dy] = [0, 1, 2, 3].map((place) => values.value(place));
+    const [x, y, left, right, bottom, top] = [0, 1, 2, 3, 4, 5].map((place) => values.value(place));
     const line = (from, to) => {
       const [x1, y1] = values.coord(from); const [x2, y2] = values.coord(to);
       return { type: "line", shape: { x1, y1, x2, y2 }, style: { stroke: accent, lineWidth: 1.5, opacity: 0.6 } };
     };
-    return { type: "group", children: [line([x - z * dx, y], [x + z * dx, y]), line([x, y - z * dy], [x, y + z * dy])] };
+    return { type: "group", children: [line([left, y], [right, y]), line([x, bottom], [x, top])] };
   }
 
   function describe(item) {
     const { candidate } = item;
     const lines = [`no. ${candidate.seq}  ${candidate.arch_id.slice(0, 12)}`];
-    for (const { name, text } of candidate.values) {
+    for (const { name, column, text } of candidate.values) {
       if (name === "latency_us") continue; // below, with what kind of number it is
-      lines.push(`${name.replaceAll("_", " ")} ${text}`);
+      lines.push(`${column} ${text}`);
     }
     if (candidate.device_accuracy) {
       const found = candidate.device_accuracy;

@@ -96,7 +96,13 @@ def test_a_search_is_shown_with_its_candidates_and_front(world: World) -> None:
     assert "noisy" in rows
     assert "measured" in rows
     headings = re.findall(r"<button[^>]*>([^<]+)</button>", rows)
-    assert headings == ["no.", "latency [µs]", "macs ↓", "params", "peak activation [bytes]"]  # what it searches, first
+    assert headings == [
+        "no.",
+        "latency p50 [µs]",
+        "MACs ↓",
+        "params",
+        "peak activations [KiB]",
+    ]
     candidate = re.findall(r"/candidates/(cand_\w+)", rows)[0]
     shown = client.get(f"/candidates/{candidate}").text
     assert "picture.svg" in shown

@@ -149,7 +149,7 @@ def test_a_search_whose_bound_nothing_meets_is_warned_of_and_fails_with_the_near
     hands.step(last=True)  # every latency is known
     (failed,) = _json(search.main, capsys, "list", "--state", "failed")
     assert search.main(["follow", failed["id"]]) == 1
-    assert "is failed: no candidate met latency_us <= 0.5: nearest " in capsys.readouterr().err
+    assert "is failed: no candidate met latency <= 0.5 us: nearest " in capsys.readouterr().err
     assert failed["end_reason"] == "no_feasible_candidate"
     assert len(_json(search.main, capsys, "candidates", failed["id"])) == 3
     with httpx2.Client(base_url=server.url) as browser:

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from hilnas.cli import main as cli
+from hilnas.cli.exit_status import ExitStatus
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import ConflictError, InvalidRequestError, NotFoundError
+from hilnas.client.views.cells import cells_of
+from hilnas.client.views.pictures import front_picture
 from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metrics import MACS, TOP1
 from nas_engine.domain.objective import Constraint
@@ -23,7 +26,7 @@ from server.searches.answers.resources import answer_resource
 from server.searches.answers.wording import headline, sentences
 from server.searches.schemas import SearchResource
 from tests.support.worlds import service_world
-from tests.support.worlds.api_world import ADMIN, World, latency_spec
+from tests.support.worlds.api_world import ADMIN, World, cheap_spec, latency_spec
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.served_world import served
 
@@ -304,3 +307,76 @@ def test_accuracies_on_the_same_images_are_compared_image_by_image(
         assert "which is more than noise" in said
     else:
         assert "of independent values: which images each network got right is not known here" in said
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "cancelled"])
+def test_each_next_step_of_a_search_without_latency_works_as_it_is_printed(
+    world: World, url: str, state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HILNAS_URL", url)
+    monkeypatch.setenv("HILNAS_TOKEN", ADMIN)
+    with Hilnas(url, ADMIN) as nas:
+        made = nas.searches.create(cheap_spec(2, name=f"no-latency-{state}"))
+        if state == "paused":
+            nas.searches.pause(made.id)
+        if state == "cancelled":
+            nas.searches.cancel(made.id)
+        shown = nas.searches.get(made.id).state.value
+        answer = nas.searches.answer(made.id)
+        titles = [step.command.split()[2] for step in answer.next_steps]
+        asked_to_follow = {"running": "follow", "queued": "follow", "draining": "follow", "paused": "resume"}
+        assert titles == [*([asked_to_follow[shown]] if shown in asked_to_follow else []), "show"]
+        assert cli.main(["search", "answer", made.id]) == ExitStatus.FAILED
+        printed = capsys.readouterr().out
+        assert cli.main(["search", "front", made.id]) == 0
+        assert f"hilnas search show {made.id}" in capsys.readouterr().out
+        for step in answer.next_steps:
+            assert step.command in printed
+            if "follow" not in step.command:  # which would wait for a worker
+                assert cli.main(step.command.split()[1:]) == 0, step.command
+        if not nas.searches.get(made.id).state.final:
+            nas.searches.cancel(made.id)
+
+
+def test_a_front_says_how_to_choose_from_it(
+    url: str, search: SearchResource, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HILNAS_URL", url)
+    monkeypatch.setenv("HILNAS_TOKEN", ADMIN)
+    assert cli.main(["search", "front", search.id]) == 0
+    step = f"hilnas search answer {search.id}"
+    assert step in capsys.readouterr().out
+    assert cli.main(step.split()[1:]) == 0
+
+
+def test_latencies_on_two_levels_are_said_to_be_so_wherever_they_are_shown(
+    world: World,
+    url: str,
+    search: SearchResource,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HILNAS_URL", url)
+    monkeypatch.setenv("HILNAS_TOKEN", ADMIN)
+    monkeypatch.setenv("COLUMNS", "300")
+    two_levels = "UPDATE measurements SET ci95_low_us = p50_us - 200, ci95_high_us = p50_us + 10"
+    world.process.uow.write(lambda tx: tx.connection.exec_driver_sql(two_levels))
+    with Hilnas(url, ADMIN) as nas:
+        for candidate in nas.searches.candidates(search.id):
+            assert candidate.latency is not None
+            assert candidate.latency.low_us == candidate.latency.p50_us - 200
+            assert "on two levels" in candidate.latency.text
+            assert "on two levels" in cells_of(candidate)["latency p50 [us]"]
+            evaluations = nas.searches.evaluations(candidate.id)
+            assert "on two levels" in next(one.text for one in evaluations if one.metric == "latency_us")
+        front = nas.searches.front(search.id)
+        assert "on two levels" in front_picture(front)
+    for words in (
+        ["search", "front", search.id],
+        ["search", "candidates", search.id],
+        ["search", "answer", search.id],
+        ["search", "compare", search.id],
+        ["candidates", "show", front.points[0].candidate.id],
+    ):
+        assert cli.main(words) == 0
+        assert "on two levels" in capsys.readouterr().out, words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -90,7 +91,7 @@ def test_the_page_of_a_candidate_says_each_metric_as_it_is_declared(shown: Shown
     assert ">MACs</dt><dd>" in page
     assert ">params</dt><dd>" in page
     assert ">peak activations</dt><dd>" in page
-    assert " bytes</dd>" in page
+    assert re.search(r">peak activations</dt><dd>[\d.]+ (bytes|KiB|MiB)</dd>", page)
 
 
 def test_tables_of_commands_have_a_column_for_each_metric(
@@ -104,10 +105,10 @@ def test_tables_of_commands_have_a_column_for_each_metric(
     front = "\n".join(_command(shown, monkeypatch, capsys, "search", "front", shown.search_id))
     for title in ("MACs", "num_nodes [nodes]", "test top1 [%]", "spread", "0.50 ± 0.02"):
         assert title in front
-    assert "peak_activation_bytes" not in front
+    assert "peak activations" not in front
     one = "\n".join(_command(shown, monkeypatch, capsys, "candidates", "show", shown.candidate_id))
     assert "num_nodes [nodes]" in one
-    assert "peak_activation_bytes [bytes]" in one
+    assert "peak activations [KiB]" in one
 
 
 def test_a_client_without_the_package_shows_it_too(shown: Shown) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hilnas.cli import main as cli
 from hilnas.client.client import Hilnas
 from hilnas.client.errors import InvalidRequestError, NotFoundError
+from nas_engine.domain.uncertainty import value_text
 from tests.support.worlds.api_world import ADMIN, World, cheap_spec, latency_spec
 from tests.support.worlds.served_world import served
 
@@ -77,8 +78,8 @@ def test_the_command_prints_a_table_and_the_same_as_json(
     assert cli.main(["search", "compare", "left", "right"]) == 0
     printed = capsys.readouterr().out
     found = nas.searches.compare(["left", "right"])
-    assert f"{found.hypervolume:.6g}" in printed
-    assert all(f"{one.hypervolume:.6g}" in printed for one in found.searches)
+    assert value_text(found.hypervolume) in printed
+    assert all(value_text(one.hypervolume) in printed for one in found.searches)
     assert cli.main(["search", "compare", "left", "right", "--json"]) == 0
     (printed,) = [
         line for line in capsys.readouterr().out.splitlines() if line.startswith("{")

@@ -15,6 +15,7 @@ from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, MACS, TOP1, is_cheap
 from nas_engine.domain.objective import Objective
+from nas_engine.domain.uncertainty import value_text
 from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
 from nas_engine.search.cheap_filter import filter_of
 from nas_engine.search.factory import create_algorithm
@@ -181,7 +182,7 @@ def test_everything_that_a_table_cannot_give_is_said_at_once(world: WorkerWorld)
         "/warm_start/measured",
     }
     assert "without a column peak_activation_bytes: it holds" in found["/objectives/1/metric"]
-    assert "feasible range is 1e+06 to" in found["/constraints/0/maximum"]
+    assert "feasible range is 1,000,000 to" in found["/constraints/0/maximum"]
     assert report.space_size == 27
 
 
@@ -266,8 +267,9 @@ def test_a_bound_that_no_row_meets_is_refused_at_once_with_the_nearest(world: Wo
         table_search(world, constraints=bounds)
     (found,) = caught.value.violations
     assert found.pointer == "/constraints/0"
+    least, nearest = (value_text(one, "fraction") for one in ((reached + 1) / 2, reached))
     assert found.message == (
-        f"no row of the table meets top1 >= {bounds[0]['minimum']:.6g}: nearest top1 {reached:.6g}, "
+        f"no row of the table meets validation accuracy >= {least}: nearest validation accuracy {nearest}, "
         f"genotype {list(best)}"
     )
     document = {"space": {"id": "mine"}, "objectives": OBJECTIVES, "budget": {"num_candidates": 1}}

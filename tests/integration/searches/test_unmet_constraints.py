@@ -8,6 +8,7 @@ import pytest
 
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.objective import Constraint
+from nas_engine.domain.uncertainty import value_text
 from server.artifacts.files import FileByteStore
 from server.candidates.states import CandidateState, EndReason, SearchState
 from server.searches.answers.answer import Answers
@@ -30,7 +31,7 @@ def test_a_search_that_nothing_satisfied_fails_and_names_the_nearest(world: Worl
     assert search.progress.end_reason is EndReason.NO_FEASIBLE_CANDIDATE
     nearest = min(world.candidates(search), key=lambda candidate: candidate.values[LATENCY_US])
     assert search.reason == (
-        f"no candidate met latency_us <= 10: nearest {nearest.values[LATENCY_US]:.6g}, arch {nearest.arch_id[:12]}; "
+        f"no candidate met latency <= 10 us: nearest {_us(nearest.values[LATENCY_US])}, arch {nearest.arch_id[:12]}; "
         "6 infeasible"
     )
     assert world.states(search) == [CandidateState.COMPLETE] * 6, "what was measured stays"
@@ -47,7 +48,7 @@ def test_the_answer_of_such_a_search_says_why_and_what_comes_nearest(world: Worl
         assert answer.unknown == (), "there are latencies, if none within the search's own bound"
         assert headline(answer).endswith(
             "nothing, none of the 6 complete candidates of the search meets its own constraints, "
-            "macs <= 1e+09 and latency_us <= 10"
+            "MACs <= 1,000,000,000 and latency <= 10 us"
         )
         nearest, front = next_steps(answer)
         assert nearest.command == f"hilnas search candidates {search.short_id} --order-by latency_us --limit 5"
@@ -58,8 +59,8 @@ def test_of_two_bounds_both_are_named_with_what_the_nearest_has(world: World) ->
     device = world.enrol()
     bounds = [*TOO_FAST, {"metric": "macs", "maximum": 22_000}]
     search = run_to_end(world, device, world.search(constraints=bounds))
-    assert search.reason.startswith("no candidate met latency_us <= 10 and macs <= 22000: nearest latency_us ")
-    assert ", macs " in search.reason
+    assert search.reason.startswith("no candidate met latency <= 10 us and MACs <= 22,000: nearest latency ")
+    assert ", MACs " in search.reason
 
 
 def test_one_that_meets_the_bound_completes_the_search(world: World) -> None:
@@ -79,11 +80,11 @@ def test_what_was_measured_warns_of_a_bound_before_the_search_starts(world: Worl
     fastest, slowest = min(measured, key=measured.__getitem__), max(measured, key=measured.__getitem__)
     begun = "none of the 6 architectures of toy that were measured on this hardware meets"
     (warning,) = world.searches.validate(world.spec(constraints=TOO_FAST)).warnings
-    assert warning == f"{begun} latency_us <= 10: nearest {measured[fastest]:.6g}, arch {fastest[:12]}"
+    assert warning == f"{begun} latency <= 10 us: nearest {_us(measured[fastest])}, arch {fastest[:12]}"
     assert world.search(constraints=TOO_FAST).progress.warnings == (warning,)
     slow = [{"metric": "latency_us", "minimum": 1e6}]
     (warning,) = world.searches.validate(world.spec(constraints=slow)).warnings
-    assert warning == f"{begun} latency_us >= 1e+06: nearest {measured[slowest]:.6g}, arch {slowest[:12]}"
+    assert warning == f"{begun} latency >= 1,000 ms: nearest {_us(measured[slowest])}, arch {slowest[:12]}"
 
 
 def test_a_space_with_other_parameters_warns_of_nothing(world: World) -> None:
@@ -93,3 +94,7 @@ def test_a_space_with_other_parameters_warns_of_nothing(world: World) -> None:
     report = world.searches.validate(world.spec(constraints=TOO_FAST, space=space, dataset=None, supernet=None))
     assert report.violations == ()
     assert report.warnings == ()
+
+
+def _us(value_us: float) -> str:
+    return value_text(value_us, "us")
