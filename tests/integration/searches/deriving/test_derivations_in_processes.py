@@ -36,6 +36,9 @@ TOGETHER: dict[str, Any] = {
     "precision": "float32",
 }
 
+# Processes agree every 20 steps whether they stop: a run that is cut short must be longer.
+LONG: dict[str, Any] = {"epochs": 12}
+
 
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
@@ -49,8 +52,8 @@ def world(sqlite_database: TestDatabase, tmp_path: Path) -> WorkerWorld:
     return WorkerWorld(sqlite_database, tmp_path)
 
 
-def spec(num_processes: int) -> dict[str, Any]:
-    return {**SPEC, "algorithm": {**TOGETHER, "num_processes": num_processes}}
+def spec(num_processes: int, **changes: Any) -> dict[str, Any]:
+    return {**SPEC, "algorithm": {**TOGETHER, "num_processes": num_processes, **changes}}
 
 
 def derived(world: WorkerWorld, search: Search) -> dict[str, Any]:
@@ -79,43 +82,40 @@ def test_two_processes_derive_what_one_process_derives_with_the_whole_batch(worl
     assert not list((world.folder / "worker" / "training").iterdir()), "nothing is left behind"
 
 
-def test_a_killed_rank_ends_the_others_and_the_derivation_goes_on_from_its_checkpoint(world: WorkerWorld) -> None:
-    undisturbed = derived(world, world.ran(**spec(2)))
-    search = world.search(**spec(2))
-    job, lease = until_deriving(world)
-    killed: list[int] = []
+def test_a_derivation_goes_on_after_a_killed_rank_and_after_a_stop(world: WorkerWorld) -> None:
+    undisturbed = derived(world, world.ran(**spec(2, **LONG)))
+    killed, stopped = (world.search(**spec(2, **LONG)) for _ in range(2))
+    for search in (killed, stopped):
+        job, lease = until_deriving(world)
+        if search is killed:
+            victims: list[int] = []
+            with pytest.raises(TrainingError, match="killed by SIGKILL|connection|Connection|closed|reset") as failed:
+                world.handlers[job.kind](job, lease, killing_one(world, search, victims))
+            assert victims
+            assert children(world) == []
+            world.dispatch.fail(lease, failure_of(failed.value))
+        else:
+            world.handlers[job.kind](job, lease, after_step(world, search, 3))
+            world.dispatch.give_back(lease, "the worker is shutting down")
+        kept: Any = world.searches.get_search(search.id).progress.report[DERIVING]
+        assert 0 < kept["step"] < kept["num_steps"]
+        before = len(work_events(world, search))
+        world.restart()  # a worker that remembers nothing
+        world.run()
+        assert_the_same(undisturbed, derived(world, search))
+        assert work_events(world, search)[before]["step"] == kept["step"] + 1, "it did not go on from its checkpoint"
 
-    def kill_one() -> bool:
-        if not killed and DERIVING in world.searches.get_search(search.id).progress.report:  # a checkpoint is stored
-            killed.append(children(world)[-1])
-            os.kill(killed[0], signal.SIGKILL)
+
+def killing_one(world: WorkerWorld, search: Search, victims: list[int]) -> Callable[[], bool]:
+    """Never says stop; kills the last rank once a checkpoint is stored."""
+
+    def look() -> bool:
+        if not victims and DERIVING in world.searches.get_search(search.id).progress.report:
+            victims.append(children(world)[-1])
+            os.kill(victims[0], signal.SIGKILL)
         return False
 
-    with pytest.raises(TrainingError, match="killed by SIGKILL|connection|Connection|closed|reset") as failed:
-        world.handlers[job.kind](job, lease, kill_one)
-    assert children(world) == []
-    kept: Any = world.searches.get_search(search.id).progress.report[DERIVING]
-    assert 0 < kept["step"] < kept["num_steps"]
-    world.dispatch.fail(lease, failure_of(failed.value))  # it is tried again, by a worker that remembers nothing
-    world.restart()
-    before = len(work_events(world, search))
-    world.run()
-    assert_the_same(undisturbed, derived(world, search))
-    steps = [event["step"] for event in work_events(world, search)[before:]]
-    assert steps[0] > kept["step"], "it did not start over"
-
-
-def test_a_stopped_derivation_goes_on_from_its_checkpoint(world: WorkerWorld) -> None:
-    undisturbed = derived(world, world.ran(**spec(2)))
-    search = world.search(**spec(2))
-    job, lease = until_deriving(world)
-    world.handlers[job.kind](job, lease, after_step(world, search, 1))
-    kept: Any = world.searches.get_search(search.id).progress.report[DERIVING]
-    assert kept["step"] <= kept["num_steps"]
-    world.restart()
-    world.do(job)
-    world.run()
-    assert_the_same(undisturbed, derived(world, search))
+    return look
 
 
 def after_step(world: WorkerWorld, search: Search, step: int) -> Callable[[], bool]:
