@@ -84,10 +84,10 @@ def test_two_processes_derive_what_one_process_derives_with_the_whole_batch(worl
 
 def test_a_derivation_goes_on_after_a_killed_rank_and_after_a_stop(world: WorkerWorld) -> None:
     undisturbed = derived(world, world.ran(**spec(2, **LONG)))
-    killed, stopped = (world.search(**spec(2, **LONG)) for _ in range(2))
-    for search in (killed, stopped):
+    for how in ("killed", "stopped"):
+        search = world.search(**spec(2, **LONG))
         job, lease = until_deriving(world)
-        if search is killed:
+        if how == "killed":
             victims: list[int] = []
             with pytest.raises(TrainingError, match="killed by SIGKILL|connection|Connection|closed|reset") as failed:
                 world.handlers[job.kind](job, lease, killing_one(world, search, victims))
