@@ -15,6 +15,7 @@ from nas_engine.domain.errors import TrainingError
 from server.candidates.search import Search
 from server.candidates.states import SearchState
 from server.core.errors import InvalidSpecError
+from server.jobs.failures import policy_of
 from server.jobs.worker.handlers import failure_of
 from server.searches.steps.derivations import DERIVING
 from server.searches.worker.deriving.order import DerivationOrder
@@ -93,7 +94,7 @@ def test_a_derivation_goes_on_after_a_killed_rank_and_after_a_stop(world: Worker
                 world.handlers[job.kind](job, lease, killing_one(world, search, victims))
             assert victims
             assert children(world) == []
-            world.dispatch.fail(lease, failure_of(failed.value))
+            assert policy_of(failure_of(failed.value).type).retryable
         else:
             world.handlers[job.kind](job, lease, after_step(world, search, 3))
             world.dispatch.give_back(lease, "the worker is shutting down")
@@ -101,6 +102,8 @@ def test_a_derivation_goes_on_after_a_killed_rank_and_after_a_stop(world: Worker
         assert 0 < kept["step"] < kept["num_steps"]
         before = len(work_events(world, search))
         world.restart()  # a worker that remembers nothing
+        if how == "killed":
+            world.do(job)  # as it is tried again, without the wait before that
         world.run()
         assert_the_same(undisturbed, derived(world, search))
         assert work_events(world, search)[before]["step"] == kept["step"] + 1, "it did not go on from its checkpoint"
