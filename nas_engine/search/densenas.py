@@ -21,10 +21,10 @@ from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.routing_weights import Vector
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.densenas.viterbi import derive_architecture
-from nas_engine.supernet.execute import PerBatch
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, Share
 from nas_engine.training.data.dataset import ImageDataset
+from nas_engine.training.data.decoding.pixel_cache import PixelCache
 from nas_engine.training.data.stream import PlainBatches
 from nas_engine.training.device_memory import fitted
 from nas_engine.training.loop import NO_HOOKS, Hooks, Progress, StopReason, TrainResult, train
@@ -72,6 +72,7 @@ def search_architecture(
     hooks: Hooks = NO_HOOKS,
     checkpoint: Path | None = None,
     share: Share = ALONE,
+    pixels: PixelCache | None = None,
     on_report: Watcher = lambda _progress, _report: None,
 ) -> DenseNasResult:
     """Run the search (or go on from its checkpoint) and derive its network.
@@ -84,6 +85,7 @@ def search_architecture(
         cost_factor: lambda of this run, one of the settings'.
         seed: of everything random in it.
         hooks, checkpoint, share: as `nas_engine.training.loop.train` takes them.
+        pixels: keeps the decoded images that epochs are compared by.
         on_report: told cost and collapse with each progress of the training.
 
     Raises:
@@ -99,7 +101,13 @@ def search_architecture(
     stream = architecture_stream(
         dataset, training, device=device, share=share, augmented=settings.augment_architecture_images
     )
-    held_out = PlainBatches(dataset.validation, dataset.normalisation, batch_size=settings.batch_size, device=device)
+    held_out = PlainBatches(
+        dataset.validation.kept_in(pixels),
+        dataset.normalisation,
+        batch_size=settings.batch_size,
+        device=device,
+        share=share,
+    )
     strategy = DifferentiableStrategy(
         space,
         costs,
@@ -132,8 +140,7 @@ def search_architecture(
             recomputed=fit.recomputed,
         )
     if result.ending is StopReason.FINISHED:
-        norm = PerBatch(synchronised=settings.synchronised_norm)
-        strategy.compare_epoch(result.weights, result.steps, norm, Arithmetic(settings.precision, device).autocast)
+        strategy.compare_epoch(result.weights, result.steps, Arithmetic(settings.precision, device).autocast)
     return _derived(space, strategy, result)
 
 

@@ -10,7 +10,15 @@ from pydantic import Field, model_validator
 
 from nas_engine.settings.base import CheckpointedSettings, Identifier, OwnInputs, later
 from nas_engine.settings.images import ImageForm
-from nas_engine.settings.training import MicroBatch, OptimizerSettings, Precision, Schedule, TrainingSettings
+from nas_engine.settings.training import (
+    MicroBatch,
+    NumProcesses,
+    OptimizerSettings,
+    Precision,
+    Schedule,
+    TrainingSettings,
+    check_shares,
+)
 
 CostFactor = Annotated[float, Field(ge=0, le=1000)]
 
@@ -98,6 +106,10 @@ class DenseNasSettings(CheckpointedSettings, ImageForm):
     takes its statistics over (published: 88, the part of each of four GPUs); `auto`: the largest that fits the device's
     memory; absent: the whole batch."""
 
+    num_processes: NumProcesses = later(1)
+    """Number of processes that search together on the worker's host, each on its part of every batch, of both kinds of
+    steps; on CUDA each has a GPU of its own (published: 4). `gpus`: one for each GPU of the worker."""
+
     learning_rate: float = Field(default=0.2, gt=0, le=100)
     """Learning rate of the weights at the start of a cosine."""
 
@@ -155,7 +167,7 @@ class DenseNasSettings(CheckpointedSettings, ImageForm):
         (supplementary A.1 and A.4)."""
         same = {
             *("epochs", "batch_size", "synchronised_norm", "checkpoint_every_steps", "augmentation"),
-            *("interpolation", "normalisation", "precision", "micro_batch"),
+            *("interpolation", "normalisation", "precision", "micro_batch", "num_processes"),
         }
         optimizer = OptimizerSettings(
             **self.model_dump(include={"learning_rate", "momentum", "weight_decay"}),
@@ -183,8 +195,9 @@ class DenseNasSettings(CheckpointedSettings, ImageForm):
             raise ValueError(
                 f"final_learning_rate {self.final_learning_rate} is not below learning_rate {self.learning_rate}"
             )
-        if isinstance(self.micro_batch, int) and self.batch_size % self.micro_batch:
-            raise ValueError(f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}")
+        check_shares(
+            self.batch_size, self.num_processes, self.micro_batch, synchronised_norm=self.synchronised_norm
+        )  # fmt: skip
         if self.first_architecture_epoch >= self.epochs:
             raise ValueError(
                 f"first_architecture_epoch {self.first_architecture_epoch} of {self.epochs} epochs: the architecture "

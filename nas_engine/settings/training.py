@@ -115,6 +115,29 @@ class OptimizerSettings(SpecPart):
 
 
 MicroBatch = Annotated[int, Field(ge=1, le=65_536)] | Literal["auto"]
+NumProcesses = Annotated[int, Field(ge=1, le=256)] | Literal["gpus"]
+
+
+def check_shares(
+    batch_size: int, num_processes: NumProcesses, micro_batch: MicroBatch | None, *, synchronised_norm: bool
+) -> None:
+    """Refuse a batch that does not divide over its processes, or a process's part over its passes.
+
+    Raises:
+        ValueError: which does not, and what to change.
+    """
+    known = num_processes if isinstance(num_processes, int) else 1  # how many GPUs there are is seen on the worker
+    if batch_size % known:
+        raise ValueError(f"batch_size {batch_size} does not divide over {known} processes")
+    if not isinstance(micro_batch, int):
+        return
+    if batch_size // known % micro_batch:
+        raise ValueError(
+            f"micro_batch {micro_batch} does not divide the {batch_size // known} images of a process: choose one that "
+            "does, or change batch_size"
+        )
+    if synchronised_norm and micro_batch < batch_size // known:
+        raise ValueError("synchronised_norm takes statistics over the whole batch, micro_batch over its parts")
 
 
 class TrainingSettings(ImageForm):
@@ -163,7 +186,7 @@ class TrainingSettings(ImageForm):
     num_threads: int | None = Field(default=None, ge=1, le=1024)
     """Number of CPU threads of each process; absent: the worker's own setting, shared out over the processes."""
 
-    num_processes: Annotated[int, Field(ge=1, le=256)] | Literal["gpus"] = 1
+    num_processes: NumProcesses = 1
     """Number of processes that train together on the worker's host, each on its part of every batch; on CUDA each has
     a GPU of its own. `gpus`: one for each GPU of the worker."""
 
@@ -182,17 +205,9 @@ class TrainingSettings(ImageForm):
             raise ValueError("give exactly one of epochs and iterations")
         if self.optimizer.warmup_epochs is not None and self.epochs is None:
             raise ValueError("optimizer.warmup_epochs goes with epochs: with iterations give warmup_steps")
-        if isinstance(self.num_processes, int) and self.batch_size % self.num_processes:
-            raise ValueError(f"batch_size {self.batch_size} does not divide over {self.num_processes} processes")
-        if isinstance(self.micro_batch, int):
-            processes = self.num_processes if isinstance(self.num_processes, int) else 1
-            if self.batch_size // processes % self.micro_batch:
-                raise ValueError(
-                    f"micro_batch {self.micro_batch} does not divide the {self.batch_size // processes} images of a "
-                    "process: choose one that does, or change batch_size"
-                )
-            if self.synchronised_norm and self.micro_batch < self.batch_size // processes:
-                raise ValueError("synchronised_norm takes statistics over the whole batch, micro_batch over its parts")
+        check_shares(
+            self.batch_size, self.num_processes, self.micro_batch, synchronised_norm=self.synchronised_norm
+        )  # fmt: skip
         if self.max_train_images is not None and self.batch_size > self.max_train_images:
             raise ValueError(
                 f"batch_size {self.batch_size} is above max_train_images {self.max_train_images}: lower it"

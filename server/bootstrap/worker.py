@@ -64,7 +64,7 @@ from server.searches.steps.derivations import Derivations
 from server.searches.steps.long_jobs import LongJobs
 from server.searches.steps.shifts import Shifts
 from server.searches.steps.steps import SearchSteps
-from server.searches.worker.deriving import DeriveHandler
+from server.searches.worker.deriving.handler import DeriveHandler
 from server.searches.worker.evaluating import EvaluateHandler
 from server.searches.worker.shifting import ShiftHandler
 from server.searches.worker.stepping import StepHandler

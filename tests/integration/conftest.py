@@ -10,10 +10,18 @@ import httpx2
 import pytest
 import torch
 
+from tests.support.cuda import say_the_device
 from tests.support.processes.served_worker import Served, served_worker
 from tests.support.worlds.api_world import World
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.farm import Farm
+
+
+@pytest.fixture(autouse=True)
+def _gpu_is_named(request: pytest.FixtureRequest) -> None:
+    """Say which GPU a test runs on, of those that need one."""
+    if request.node.get_closest_marker("cuda") is not None:
+        say_the_device()
 
 
 @pytest.fixture

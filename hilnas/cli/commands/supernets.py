@@ -95,7 +95,9 @@ def train(
 def plan(
     spec: Annotated[str, typer.Argument(help="Spec of a training or of a differentiable search: a file, or a preset.")],
     memory_gib: Annotated[float, typer.Option(min=0.1, help="Memory of each device, GiB.")],
-    processes: Annotated[int, typer.Option(min=1, help="Processes that train together, a device each.")] = 1,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes that train together, a device each [the spec's].")
+    ] = None,
     mixed: Annotated[bool, typer.Option("--mixed", help="Passes run in 16 bits, where the spec allows it.")] = False,
     as_json: JsonOption = False,
 ) -> None:

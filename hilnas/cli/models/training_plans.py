@@ -23,11 +23,11 @@ from server.searches.presets import SEARCH_PRESETS
 Spec = TrainingSpec | NetworkSpec | SearchSpec
 
 
-def training_plan(wanted: str, memory_gib: float, num_processes: int, *, is_mixed: bool) -> TrainingPlan:
-    """Plan what a spec file or a preset trains.
+def training_plan(wanted: str, memory_gib: float, num_processes: int | None, *, is_mixed: bool) -> TrainingPlan:
+    """Plan what a spec file or a preset trains, in so many processes; None: as many as it says itself.
 
     Raises:
-        SpecFileError: there is no such file and no such preset, or it trains nothing.
+        SpecFileError: there is no such file and no such preset, or it trains nothing, or one process for each GPU.
         EngineError: of the space, or of the batch.
     """
     spec = _spec(wanted)
@@ -40,8 +40,10 @@ def training_plan(wanted: str, memory_gib: float, num_processes: int, *, is_mixe
         settings, step = deriving.weight_training(0), search_step_memory(deriving, space)
     else:
         settings, step = spec, training_step_memory(spec, space)
-    memory_bytes = int(memory_gib * GIB)
-    return plan_training(settings, step, memory_bytes, num_processes=num_processes, is_mixed=is_mixed)
+    number = settings.num_processes if num_processes is None else num_processes
+    if isinstance(number, str):
+        raise SpecFileError(f"{wanted} has num_processes {number}: say with --processes how many GPUs there are")
+    return plan_training(settings, step, int(memory_gib * GIB), num_processes=number, is_mixed=is_mixed)
 
 
 def rows_of(plan: TrainingPlan) -> tuple[tuple[str, str], ...]:

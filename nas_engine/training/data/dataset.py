@@ -195,6 +195,13 @@ class ImageDataset:
                 pass
         return replace(self, normalisation=normalisation, interpolation=form.interpolation)
 
+    def judged_in(self, cache: PixelCache | None) -> ImageDataset:
+        """The same data set; the images that networks are judged by are decoded once, into a cache.
+
+        They alone: training images are drawn in another order each time, and no batch of them comes again.
+        """
+        return replace(self, validation=self.validation.kept_in(cache), test=self.test.kept_in(cache))
+
     def with_held_out(self) -> ImageDataset:
         """The data set with its validation images among the training images too, as another one by its fingerprint."""
         fingerprint = hashlib.sha256(f"{self.fingerprint}:held-out".encode()).hexdigest()

@@ -130,9 +130,10 @@ class PlainBatches:
         batch_size: int,
         device: torch.device,
         max_images: int | None = None,
+        share: Share = ALONE,
     ) -> None:
         """`max_images` takes so many images, evenly spread: splits are sorted by class, and the first images of a
-        thousand classes would be of a few.
+        thousand classes would be of a few. Of several processes each takes its turn: whole batches, maybe none.
         """
         self._split = split
         self._normalisation = normalisation
@@ -140,11 +141,12 @@ class PlainBatches:
         self._device = device
         count = min(len(split), max_images or len(split))
         self._indices = np.arange(count, dtype=np.int64) * len(split) // count
+        self._share = share
         self._kept: list[ImageBatch] | None = None
 
     def __len__(self) -> int:
         """Number of batches."""
-        return -(-len(self._indices) // self._batch_size)
+        return len(self._parts())
 
     def __iter__(self) -> Iterator[ImageBatch]:
         if self._split.crops_on_load:
@@ -159,6 +161,8 @@ class PlainBatches:
     def _read_ahead(self) -> Iterator[ImageBatch]:
         """The batches; while one is worked on the next one is read."""
         parts = self._parts()
+        if not parts:
+            return
         with ThreadPoolExecutor(1, thread_name_prefix="held-out") as ahead:
             coming = ahead.submit(self._split.load, parts[0])
             for number, indices in enumerate(parts):
@@ -168,7 +172,8 @@ class PlainBatches:
                 yield self._prepared(indices, pixels)
 
     def _parts(self) -> list[Indices]:
-        return [self._indices[s : s + self._batch_size] for s in range(0, len(self._indices), self._batch_size)]
+        parts = [self._indices[s : s + self._batch_size] for s in range(0, len(self._indices), self._batch_size)]
+        return parts[self._share.rank :: self._share.num_processes]
 
     def _prepared(self, indices: Indices, pixels: Pixels) -> ImageBatch:
         x_NCHW = normalise(to_float(pixels, self._device), self._normalisation)

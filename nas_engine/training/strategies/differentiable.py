@@ -35,7 +35,7 @@ from nas_engine.spaces.densenas.routing_weights import (
     sample_operators,
 )
 from nas_engine.spaces.densenas.space import DenseSpace
-from nas_engine.supernet.execute import Norm, forward
+from nas_engine.supernet.execute import PerBatch, forward
 from nas_engine.supernet.weights import WeightStore
 from nas_engine.training.data.augmentation import ALONE, AUGMENTATIONS, NO_AUGMENTATION, Share
 from nas_engine.training.data.dataset import ImageDataset
@@ -135,7 +135,7 @@ class DifferentiableStrategy:
             randomness: of the run.
             share: of this process.
             micro_batch: images of one forward pass, as the training's.
-            validation_batches: of what epochs are compared by, where the settings want the best one.
+            validation_batches: this process's part of what epochs are compared by, where the settings want the best.
         """
         self._space = space
         self._micro_batch = micro_batch
@@ -202,12 +202,12 @@ class DifferentiableStrategy:
     def step(self, batch: ImageBatch, context: StepContext) -> StepOutcome:
         """The architecture steps that are due, then one weight step on `batch`."""
         if context.first:
-            self.compare_epoch(context.weights, context.step, context.norm, context.autocast)
+            self.compare_epoch(context.weights, context.step, context.autocast)
             for architecture_step in self._due(context.step):
                 self._architecture_step(architecture_step, context)
         return self._weight_step(batch, context)
 
-    def compare_epoch(self, weights: WeightStore, step: int, norm: Norm, autocast: Autocast) -> None:
+    def compare_epoch(self, weights: WeightStore, step: int, autocast: Autocast) -> None:
         """Validate the epoch that ended before weight step `step`, where one did and the best epoch is wanted.
 
         `step` calls it; after the last step whoever trains must.
@@ -215,7 +215,7 @@ class DifferentiableStrategy:
         epoch, position = divmod(step, self._weight_steps)
         if self._settings.derived_from is not DerivedFrom.BEST_EPOCH or position or epoch <= self._first_validated:
             return
-        top1 = self._validated(weights, norm, autocast)
+        top1 = self._validated(weights, autocast)
         if self._best_top1 is None or top1 > self._best_top1:
             self._best_epoch, self._best_top1 = epoch, top1
             self._best = {BEST + name: tensor for name, tensor in self._parameters.tensors().items()}
@@ -345,10 +345,13 @@ class DifferentiableStrategy:
         formula = local_cost if self._settings.cost_estimation is CostEstimation.LOCAL else chained_cost
         return formula(self._routing, self._costs, weights)
 
-    def _validated(self, weights: WeightStore, norm: Norm, autocast: Autocast) -> float:
-        """Top-1 of the whole supernet, all operators weighted, on validation images; statistics are each batch's."""
+    def _validated(self, weights: WeightStore, autocast: Autocast) -> float:
+        """Top-1 of the whole supernet, all operators weighted, on validation images; statistics are each batch's.
+
+        Each process looks at whole batches of its own, so that several find what one does.
+        """
         coefficients = self._coefficients(self._parameters.leaf(weights.device).detach(), {})
-        graph = self._space.supernet_graph()
+        graph, norm = self._space.supernet_graph(), PerBatch()
         correct, num_images = 0.0, 0
         with torch.no_grad():
             for batch in self._validation_batches:
@@ -356,7 +359,9 @@ class DifferentiableStrategy:
                     logits_NK = forward(batch.images_NCHW, graph, weights=weights, coefficients=coefficients, norm=norm)
                 correct += float(count_correct(logits_NK, batch.labels_N))
                 num_images += len(batch.labels_N)
-        return correct / max(num_images, 1)
+        counts = torch.tensor([correct, num_images], dtype=torch.float64, device=weights.device)
+        mean_correct, mean_images = mean_over_processes(counts, self._share).tolist()
+        return float(mean_correct / mean_images)
 
     def _coefficients(self, leaf: torch.Tensor, selection: OperatorSelection) -> dict[str, torch.Tensor]:
         return self._parameters.coefficients(leaf, selection, self._settings.beta_temperature)

@@ -16,7 +16,7 @@ from server.jobs.job import Job, LeaseRef
 from server.searches.fronts import Fronts
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepInput, StepStatus
 from server.searches.steps.steps import SearchSteps
-from server.searches.worker.derivation_procedure import DerivationProcedure
+from server.searches.worker.deriving.procedure import DerivationProcedure
 from server.searches.worker.engine_terms import search_problem
 from server.searches.worker.evaluating_procedure import EvaluatingProcedure
 from server.searches.worker.final_orders import FinalOrders, final_orders

@@ -1,4 +1,7 @@
-"""Training in several processes on this host, as torchrun starts them; one that dies ends them all."""
+"""Training in several processes on this host, as torchrun starts them; one that dies ends them all.
+
+What each of them does is `server.training.worker.part`.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,46 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nas_engine.domain.errors import TrainingError
+from nas_engine.settings.training import TrainingSettings
 from nas_engine.training.loop import Progress, StopReason
-from server.training.worker.order import CANCEL_LINE, TrainingOrder
+from server.training.worker.order import CANCEL_LINE, ProcessOrder, TrainingOrder
 from server.training.worker.run import RunEnd
 
 POLL_S = 0.2
 CANCEL_GRACE_S = 60.0  # after that they are killed; the last checkpoint is what is left
 MAX_SHOWN = 300
-Line = tuple[int, dict[str, Any]]
+Told = Mapping[str, Any]
+"""One line of a process: `progress`, of the first one alone, `end` or `error`, and what goes with it."""
 
 
-def perform_in_processes(
+def num_processes_on(device: torch.device, settings: TrainingSettings) -> int:
+    """How many processes train on a device of this host.
+
+    Raises:
+        TrainingError: this worker has not as many GPUs, or the batch does not divide over them.
+    """
+    wanted = settings.num_processes
+    if device.type != "cuda":
+        if isinstance(wanted, str):
+            raise TrainingError(f"num_processes is {wanted}, this worker trains on the CPU: give a number")
+        return wanted
+    num_gpus = torch.cuda.device_count()
+    number = num_gpus if isinstance(wanted, str) else wanted
+    if number > num_gpus:
+        raise TrainingError(f"num_processes is {number}, this worker has {num_gpus} GPUs: each process needs its own")
+    if settings.batch_size % number:
+        raise TrainingError(f"batch_size {settings.batch_size} does not divide over {number} GPUs: change it")
+    return number
+
+
+def train_in_processes(
     order: TrainingOrder,
     num_processes: int,
     *,
@@ -34,12 +61,38 @@ def perform_in_processes(
     stopped: Callable[[], bool],
     grace_s: float = CANCEL_GRACE_S,
 ) -> RunEnd:
-    """Train in `num_processes` processes, and wait for them.
+    """Train in `num_processes` processes, and wait for them; arguments and errors as of `perform_in_processes`."""
+    step = 0
+
+    def told(line: Told) -> None:
+        nonlocal step
+        step = int(line["progress"]["step"])
+        on_progress(Progress(**line["progress"]))
+
+    end = perform_in_processes(order, num_processes, on_progress=told, stopped=stopped, grace_s=grace_s)
+    if end is None:
+        return RunEnd(StopReason.CANCELLED, step, {})
+    return RunEnd(StopReason(end["ending"]), int(end["steps"]), end["statistics"])
+
+
+def perform_in_processes(
+    order: ProcessOrder,
+    num_processes: int,
+    *,
+    on_progress: Callable[[Told], None],
+    stopped: Callable[[], bool],
+    grace_s: float = CANCEL_GRACE_S,
+) -> Told | None:
+    """Have `num_processes` processes carry out an order together, and wait for them.
 
     Args:
-        on_progress: of the first process.
+        order: its `CHILD` is what they run.
+        on_progress: given each line of progress of the first process.
         stopped: has them stop at a step they agree on, and write a checkpoint.
         grace_s: how long they may take for that.
+
+    Returns:
+        What the first process ended with; None where they were killed, since they did not stop in time.
 
     Raises:
         TrainingError: a process failed; the others are killed.
@@ -56,19 +109,19 @@ def perform_in_processes(
 
 
 def _follow(
-    group: _Group, on_progress: Callable[[Progress], None], stopped: Callable[[], bool], grace_s: float
-) -> RunEnd:
-    step, end, kill_at_s = 0, None, None
+    group: _Group, on_progress: Callable[[Told], None], stopped: Callable[[], bool], grace_s: float
+) -> Told | None:
+    end: Told | None = None
+    kill_at_s = None
     errors: list[str] = []
     while True:  # ends with the processes, or when their time to stop is up
         running = group.running()
         for rank, line in group.lines(POLL_S):
             match line:
-                case {"progress": dict(numbers)}:
-                    step = int(numbers["step"])
-                    on_progress(Progress(**numbers))
+                case {"progress": dict()}:
+                    on_progress(line)
                 case {"end": dict(told)} if rank == 0:
-                    end = RunEnd(StopReason(told["ending"]), int(told["steps"]), told["statistics"])
+                    end = told
                 case {"error": str(message)}:
                     errors.append(message)
                 case _:
@@ -84,15 +137,15 @@ def _follow(
                 group.cancel()
                 kill_at_s = time.monotonic() + grace_s
             elif time.monotonic() >= kill_at_s:
-                return RunEnd(StopReason.CANCELLED, step, {})
+                return None
 
 
 class _Group:
     """The processes, and the lines they write."""
 
-    def __init__(self, order: TrainingOrder, order_file: Path, num_processes: int) -> None:
+    def __init__(self, order: ProcessOrder, order_file: Path, num_processes: int) -> None:
         self._folder = order.folder
-        self._lines: queue.Queue[Line] = queue.Queue()
+        self._lines: queue.Queue[tuple[int, Told]] = queue.Queue()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._readers: list[threading.Thread] = []
         for rank in range(num_processes):
@@ -102,9 +155,9 @@ class _Group:
         """Whether any still runs, or has lines that were not read."""
         return any(process.poll() is None for process in self._processes) or any(r.is_alive() for r in self._readers)
 
-    def lines(self, timeout_s: float) -> list[Line]:
+    def lines(self, timeout_s: float) -> list[tuple[int, Told]]:
         """What was written since the last call; waits for the first line."""
-        found: list[Line] = []
+        found: list[tuple[int, Told]] = []
         with contextlib.suppress(queue.Empty):
             found.append(self._lines.get(timeout=timeout_s))
             while True:  # ends with the queue
@@ -138,10 +191,10 @@ class _Group:
                     with contextlib.suppress(OSError):
                         stream.close()
 
-    def _start(self, order: TrainingOrder, order_file: Path, rank: int, num_processes: int) -> None:
+    def _start(self, order: ProcessOrder, order_file: Path, rank: int, num_processes: int) -> None:
         with self._log(rank).open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "server.training.worker.child", str(order_file)],
+                [sys.executable, "-m", order.CHILD, str(order_file)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from nas_engine.cost.training_plan import training_step_memory
-from nas_engine.domain.errors import TrainingError
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.search_space import Form
 from nas_engine.domain.views.latency_key import latency_key
@@ -33,7 +32,7 @@ from server.training.training import TrainPayload
 from server.training.trainings import Trainings
 from server.training.worker.checkpoints import SAFETENSORS, CheckpointUploads, local_checkpoint
 from server.training.worker.order import TrainingOrder
-from server.training.worker.processes import perform_in_processes
+from server.training.worker.processes import num_processes_on, train_in_processes
 from server.training.worker.retraining import architecture_graph, weights_to_inherit
 from server.training.worker.run import MODEL_FILE, WEIGHTS_FILE, RunEnd, TrainingRun, perform
 from server.training.worker.supernets import LoadedSupernets
@@ -87,7 +86,7 @@ class TrainHandler:
         if isinstance(spec, NetworkSpec):
             inherited = weights_to_inherit(spec, space, self._loaded)
         whole = self._resources.dataset(spec.dataset, space, spec.resolution, spec.image_form)
-        dataset = limited(whole, spec.max_train_images)
+        dataset = limited(whole.judged_in(self._resources.pixels), spec.max_train_images)
         require_batch(dataset, spec.batch_size)  # known here already, before processes are started
         return TrainingRun(
             spec=spec,
@@ -101,13 +100,13 @@ class TrainHandler:
     def _perform(self, run: TrainingRun, uploads: CheckpointUploads, stopped: Callable[[], bool]) -> RunEnd:
         spec = run.spec
         device = training_device(spec, self._resources.device)
-        num_processes = _num_processes(spec, device)
+        num_processes = num_processes_on(device, spec)
         step = training_step_memory(spec, run.space)
         fit = fitted(spec, step, device, num_processes=num_processes)
         run = replace(run, spec=fit.settings, recomputed=fit.recomputed)
         if num_processes > 1:
             order = self._order(run, device, num_processes)
-            return perform_in_processes(order, num_processes, on_progress=uploads.on_progress, stopped=stopped)
+            return train_in_processes(order, num_processes, on_progress=uploads.on_progress, stopped=stopped)
         hooks = Hooks(on_progress=uploads.on_progress, cancelled=stopped, pause=self._resources.pause)
         with threads(spec.num_threads):
             return perform(run, device, hooks)
@@ -131,6 +130,7 @@ class TrainHandler:
             num_threads=spec.num_threads or max(torch.get_num_threads() // num_processes, 1),
             recomputed=run.recomputed,
             host_lock=self._resources.host_lock,
+            pixels=self._resources.pixels,
         )
 
     def _publish(self, lease: LeaseRef, run: TrainingRun, end: RunEnd) -> None:
@@ -152,23 +152,3 @@ class TrainHandler:
 def training_device(spec: TrainingSettings, default: torch.device) -> torch.device:
     """Where a spec wants to be trained."""
     return default if spec.device == "auto" else torch.device(spec.device)
-
-
-def _num_processes(spec: TrainingSettings, device: torch.device) -> int:
-    """How many processes train.
-
-    Raises:
-        TrainingError: this worker has not as many GPUs, or the batch does not divide over them.
-    """
-    wanted = spec.num_processes
-    if device.type != "cuda":
-        if isinstance(wanted, str):
-            raise TrainingError(f"num_processes is {wanted}, this worker trains on the CPU: give a number")
-        return wanted
-    num_gpus = torch.cuda.device_count()
-    number = num_gpus if isinstance(wanted, str) else wanted
-    if number > num_gpus:
-        raise TrainingError(f"num_processes is {number}, this worker has {num_gpus} GPUs: each process needs its own")
-    if spec.batch_size % number:
-        raise TrainingError(f"batch_size {spec.batch_size} does not divide over {number} GPUs: change it")
-    return number

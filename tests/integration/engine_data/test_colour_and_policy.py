@@ -26,12 +26,11 @@ from nas_engine.training.data.auto_augment import (
 )
 from nas_engine.training.data.colour import draw_jitter, jitter
 from nas_engine.training.randomness import Randomness
+from tests.support.cuda import CUDA, NEEDS_CUDA
 
 DEVICES = [
     torch.device("cpu"),
-    pytest.param(
-        torch.device("cuda"), marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-    ),
+    pytest.param(CUDA, marks=NEEDS_CUDA),
 ]
 SIZE = 32
 _PLACES = np.mgrid[0:SIZE, 0:SIZE]

@@ -220,9 +220,32 @@ def compared(name: str, table: Mapping[str, tuple[Any, str]], plan: Plan) -> Non
     assert not wrong, f"{name}: " + "; ".join(wrong)
 
 
+OF_IMAGES = {
+    *("image_size", "smallest_crop", "flips", "colour_jitter", "auto_augment", "interpolation", "mean", "std"),
+}
+OF_TRAINING = OF_IMAGES | {
+    *("batch_size", "steps", "momentum", "weight_decay", "decayed", "rate_at_first", "rate_at_last", "precision"),
+}
+OF_CALIBRATION = {
+    *("calibration_batches", "calibration_batch_size", "calibration_augmented", "calibration_average"),
+    *("validation_images", "evaluation_precision"),
+}
+
+
 def test_every_preset_has_a_table_and_every_table_a_preset() -> None:
+    # Two presets are of no paper: they are for two CPU cores, and are ours.
     assert set(TRAININGS) == set(TRAINING_PRESETS) - {"fashion-mnist-demo", "fashion-mnist-elastic"}
     assert set(SEARCHES) == set(SEARCH_PRESETS)
+
+
+def test_every_table_says_all_that_makes_a_recipe() -> None:
+    for name, table in TRAININGS.items():
+        network = {"architecture", "trains_on_held_out", "final_statistics_images"}
+        more = network if isinstance(TRAINING_PRESETS[name].spec, NetworkSpec) else {"strategy"}
+        assert (OF_TRAINING | more) <= table.keys(), name
+    for name, table in SEARCHES.items():
+        trains = isinstance(SEARCH_PRESETS[name].spec.algorithm, DenseNasSettings)
+        assert (OF_TRAINING if trains else OF_CALIBRATION) <= table.keys(), name
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -354,5 +377,6 @@ def shifting(wanted: ShiftingSettings, supernet: TrainingSpec) -> Plan:
         "shifting_smoothing": wanted.label_smoothing,
         "shifting_augmentation": (wanted.augmentation or supernet.augmentation).value,
         "shifting_dropout": wanted.dropout,
+        "shifting_precision": wanted.precision.value,
         "new_head": wanted.new_head,
     }

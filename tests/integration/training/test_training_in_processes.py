@@ -24,9 +24,9 @@ from server.training.networks.network import Network, parse_network_spec
 from server.training.spec import parse_training_spec
 from server.training.supernet import Supernet
 from server.training.training import TrainingState
-from server.training.worker.child import EXIT_ORPHANED
 from server.training.worker.order import TrainingOrder
-from server.training.worker.training import _num_processes
+from server.training.worker.part import EXIT_ORPHANED
+from server.training.worker.processes import num_processes_on
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.worker_world import TRAINING, WorkerWorld
 
@@ -191,7 +191,7 @@ def test_two_processes_retrain_an_architecture(world: WorkerWorld) -> None:
 def test_a_worker_on_the_cpu_cannot_count_its_gpus() -> None:
     spec = parse_training_spec({**SPEC, "num_processes": "gpus"})
     with pytest.raises(TrainingError, match="give a number"):
-        _num_processes(spec, torch.device("cpu"))
+        num_processes_on(torch.device("cpu"), spec)
 
 
 def test_a_limited_number_of_training_images_is_another_run(world: WorkerWorld) -> None:

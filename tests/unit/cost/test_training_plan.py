@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +84,29 @@ def test_the_command_prints_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert (plan["fits"], plan["micro_batch"]) == (False, 1024)
     assert supernets.main(["plan", "spos-imagenett", "--memory-gib", "16"]) == 1
     assert "is no file and no preset; did you mean" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["derivation", "training"])
+def test_a_plan_is_of_as_many_processes_as_the_spec_names(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = "densenas-imagenet100-mbv2-chained" if what == "derivation" else "alphanet-imagenet"
+    spec: Any = (SEARCH_PRESETS if what == "derivation" else TRAINING_PRESETS)[preset].spec
+    file = tmp_path / "spec.json"
+
+    def planned(num_processes: object, *more: str) -> int:
+        document = spec.model_dump(mode="json")
+        (document["algorithm"] if what == "derivation" else document)["num_processes"] = num_processes
+        file.write_text(json.dumps(document))
+        return hilnas(["train", "plan", str(file), "--memory-gib", "80", "--json", *more])
+
+    assert planned(4) == 0
+    plan = json.loads(capsys.readouterr().out)
+    micro_batch, batch_size = (88, 352) if what == "derivation" else (32, 2048)  # the paper's part of a GPU
+    assert (plan["num_processes"], plan["micro_batch"]) == (4, micro_batch)
+    assert plan["num_passes"] == batch_size // 4 // micro_batch
+    assert planned(4, "--processes", "2") == 0
+    assert json.loads(capsys.readouterr().out)["num_processes"] == 2
+    assert planned("gpus") == 1
+    assert "--processes" in capsys.readouterr().err
+    assert planned("gpus", "--processes", "4") == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,19 +20,12 @@ from nas_engine.training.loop import TrainResult, train
 from nas_engine.training.strategies.paths import decoded_graph
 from nas_engine.training.strategies.shifting import SupernetShifter
 from nas_engine.training.strategies.uniform import UniformStrategy
+from tests.support.cuda import NEEDS_CUDA
 from tests.support.samples.datasets import striped_dataset
 from tests.support.samples.training_run import changed, tiny_config, tiny_space, tiny_weights
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
-]
+pytestmark = NEEDS_CUDA
 SPACE, DATASET = tiny_space(), striped_dataset()
-
-
-@pytest.fixture(autouse=True)
-def _say_the_device() -> None:
-    sys.stdout.write(f"{torch.cuda.get_device_name()}\n")
 
 
 def _train(precision: Precision, checkpoint: Path | None = None, num_steps: int = 12) -> TrainResult:
