@@ -142,11 +142,15 @@ class UnitOfWork:
         finally:
             self._waiting.release()
 
+    def _connect(self, *, writes: bool) -> sa.Connection:
+        connection = self._engine.connect()
+        return connection.execution_options(hilnas_write=True) if writes else connection
+
     def _once(self, work: Callable[[Transaction], T], *, writes: bool) -> T:
         outer = self._current
         with (
             self._turn(writes=writes),
-            self._engine.connect().execution_options(hilnas_write=writes) as connection,
+            self._connect(writes=writes) as connection,
             connection.begin() as database,
         ):
             transaction = Transaction(connection, writes=writes)
