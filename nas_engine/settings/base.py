@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
@@ -131,16 +132,22 @@ def check_form(cls: type[BaseModel], document: Any) -> Any:
     """
     if not isinstance(document, dict):
         return document
-    fields = cls.model_fields
-    return {
-        name: _unmistakable(value, fields[name].annotation) if name in fields else value
-        for name, value in document.items()
-    }
+    fields = _kinds_of_fields(cls)
+    return {name: _unmistakable(value, fields[name]) if name in fields else value for name, value in document.items()}
 
 
-def _unmistakable(value: Any, annotation: Any) -> Any:
-    """What pydantic makes of a value is what was written, or an error: in lists and mappings too, for `check_form`."""
-    kinds = _alternatives(annotation)
+@cache
+def _kinds_of_fields(cls: type[BaseModel]) -> Mapping[str, Sequence[Any]]:
+    """What each field of a model admits: worked out once, since jobs' payloads are read several times each."""
+    return {name: _alternatives(field.annotation) for name, field in cls.model_fields.items()}
+
+
+def _unmistakable(value: Any, kinds: Sequence[Any]) -> Any:
+    """What pydantic makes of a value is what was written, or an error: in lists and mappings too, for `check_form`.
+
+    Args:
+        kinds: what may stand there, as `_alternatives` gives it.
+    """
     if isinstance(value, bool | int | float | str):
         numbers, written = {int, float} & set(kinds), isinstance(value, str)
         if isinstance(value, bool):
@@ -157,9 +164,10 @@ def _unmistakable(value: Any, annotation: Any) -> Any:
         if not inner or not isinstance(origin, type):
             continue
         if isinstance(value, dict) and issubclass(origin, Mapping):
-            return {name: _unmistakable(one, inner[-1]) for name, one in value.items()}
+            return {name: _unmistakable(one, _alternatives(inner[-1])) for name, one in value.items()}
         if isinstance(value, list | tuple) and issubclass(origin, Sequence):
-            return [_unmistakable(one, inner[min(place, len(inner) - 1)]) for place, one in enumerate(value)]
+            places = [_alternatives(one) for one in inner]
+            return [_unmistakable(one, places[min(place, len(places) - 1)]) for place, one in enumerate(value)]
     return value
 
 

@@ -14,6 +14,7 @@ from server.access.page_session import PageSession
 from server.access.principal import Principal
 from server.access.token import ApiToken, Role
 from server.core.database.metadata import metadata
+from server.core.database.prepared import fetch
 from server.core.database.rows import Rows
 from server.core.database.statements import key_conditions, key_parameters
 from server.core.database.store import Store
@@ -258,7 +259,8 @@ class TokenStore(Store):
 
     def is_secret_of_token(self, secret_sha256: str) -> bool:
         """Whether an API token or an enrolment token has the secret of this digest, revoked or not."""
-        return bool(self._connection.execute(_OF_TOKEN, key_parameters(secret_sha256)).scalar_one())
+        ((is_known,),) = fetch(self._connection, _OF_TOKEN, key_parameters(secret_sha256))
+        return bool(is_known)
 
     def revoke_token(self, token_id: str) -> None:
         """Refuse a token from now on."""

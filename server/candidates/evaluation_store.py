@@ -173,9 +173,7 @@ class EvaluationStore(Store):
 
     def awaited_evaluations_under(self, latency_key: str, hardware_key: str) -> tuple[AwaitedEvaluation, ...]:
         """Every candidate, of any search, that waits for this measurement."""
-        parameters = key_parameters(latency_key, hardware_key)
-        rows = self._connection.execute(_AWAITED_UNDER, parameters)
-        return tuple(AWAITED_EVALUATIONS.value_of(row) for row in rows)
+        return self._all_of(AWAITED_EVALUATIONS, _AWAITED_UNDER, key_parameters(latency_key, hardware_key))
 
     def num_awaited_evaluations(self, search_id: str) -> int:
         """How many evaluations a search waits for."""

@@ -30,7 +30,7 @@ hardware = sa.Table(
     "hardware",
     metadata,
     sa.Column("hardware_key", Digest, primary_key=True),
-    sa.Column("document", JsonOf(HardwareKey), nullable=False),
+    sa.Column("document", JsonOf(HardwareKey, shared=True), nullable=False),
 )
 
 
@@ -41,7 +41,7 @@ devices = sa.Table(
     sa.Column("name", Label, nullable=False, unique=True),
     sa.Column("device_type", Label, nullable=False, index=True),
     sa.Column("credential_sha256", Digest, nullable=False, unique=True),
-    sa.Column("capabilities", JsonOf(DeviceCapabilities), nullable=False),
+    sa.Column("capabilities", JsonOf(DeviceCapabilities, shared=True), nullable=False),
     # Defaults of rows from before these columns; SQLite cannot take them away from a table that others point to.
     sa.Column("class_limit", EnumText(DeviceClass), nullable=False, server_default="emulated"),
     sa.Column("class_source", EnumText(ClassSource), nullable=False, server_default="declared"),

@@ -9,6 +9,7 @@ from itertools import takewhile
 import sqlalchemy as sa
 
 from nas_engine.domain.job_protocol import FailureType
+from server.core.database.prepared import run
 from server.core.database.statements import insert_row, update_row
 from server.core.database.store import Store
 from server.core.database.types import Timestamp, now
@@ -65,7 +66,7 @@ class LeaseHistory(Store):
             "with_message": "" if failure is None else failure.message,
             "with_digest": digest,
         }
-        if self._connection.execute(_END, values).rowcount == 0 and digest:
+        if run(self._connection, _END, values) == 0 and digest:
             # A late result of a lease that had died: remembered, so that its repetition is recognised.
             unanswered = sa.and_(leases.c.lease_id == lease.lease_id, leases.c.result_digest.is_(None))
             self._connection.execute(sa.update(leases).where(unanswered).values(result_digest=digest))

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from server.access.principal import Principal
 from server.access.store import owned_by
 from server.core.database.labels import labels
+from server.core.database.prepared import fetch
 from server.core.database.statements import key_parameters, update_row
 from server.core.database.store import where_given
 from server.core.database.types import Digest, later, now
@@ -32,7 +33,10 @@ MAX_SHAPES = 256  # of claims whose statements are kept
 _ACTIVE = (JobState.QUEUED, JobState.LEASED)
 _IN_TURN = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
 _DEAD = (jobs.c.state == JobState.LEASED, jobs.c.lease_expires_at < now())
-_ACTIVE_UNDER = JOBS.by(jobs.c.latency_key, jobs.c.hardware_key).where(jobs.c.state.in_(_ACTIVE)).order_by(jobs.c.id)
+_ACTIVE_LITERALS = [sa.literal(state, jobs.c.state.type) for state in _ACTIVE]
+_ACTIVE_UNDER = (
+    JOBS.by(jobs.c.latency_key, jobs.c.hardware_key).where(jobs.c.state.in_(_ACTIVE_LITERALS)).order_by(jobs.c.id)
+)
 
 
 class JobStore(LeaseHistory):
@@ -102,8 +106,7 @@ class JobStore(LeaseHistory):
 
     def active_jobs_under(self, latency_key: str, hardware_key: str) -> tuple[Job, ...]:
         """Unfinished jobs for this pair, by id."""
-        rows = self._connection.execute(_ACTIVE_UNDER, key_parameters(latency_key, hardware_key))
-        return tuple(JOBS.value_of(row) for row in rows)
+        return self._all_of(JOBS, _ACTIVE_UNDER, key_parameters(latency_key, hardware_key))
 
     def page_of_jobs(self, query: JobQuery, page: PageRequest) -> Page[Job]:
         """List the jobs that a query matches, newest first."""
@@ -180,10 +183,9 @@ class JobStore(LeaseHistory):
 
     def claim_job(self, request: ClaimRequest) -> Job | None:
         """Lease the first queued job the claimant may do; None where there is none."""
-        row = self._connection.execute(_claim(_shape(request)), _said(request)).one_or_none()
-        if row is None:
+        job = self._only(JOBS, _claim(_shape(request)), _said(request))
+        if job is None:
             return None
-        job = JOBS.value_of(row)
         values: dict[str, Any] = {
             "state": JobState.LEASED,
             "lease_owner": request.owner,
@@ -200,9 +202,9 @@ class JobStore(LeaseHistory):
     def claimable_in_s(self, request: ClaimRequest) -> float | None:
         """Seconds until the claimant may do a queued job, 0 for now, None for none; writes and locks nothing."""
         shape, said = _shape(request), _said(request)
-        if self._connection.execute(_ready(shape), said).first() is not None:
+        if fetch(self._connection, _ready(shape), said):
             return 0.0
-        soonest, current = self._connection.execute(_soonest(shape), said).one()
+        ((soonest, current),) = fetch(self._connection, _soonest(shape), said)
         return None if soonest is None else max(0.0, (soonest - current).total_seconds())
 
     def renew_lease(self, job: Job, ttl_s: float, phase: JobPhase | None) -> None:
@@ -219,8 +221,7 @@ class JobStore(LeaseHistory):
 
     def held_job(self, request: ClaimRequest) -> Job | None:
         """The first job the claimant may do that another holds ahead, being busy itself; not locked."""
-        row = self._connection.execute(_held(_shape(request)), _said(request)).one_or_none()
-        return None if row is None else JOBS.value_of(row)
+        return self._only(JOBS, _held(_shape(request)), _said(request))
 
     def lock_job_of_lease(self, lease: LeaseRef) -> Job:
         """Lock the job if `lease` is its current one."""
@@ -420,14 +421,20 @@ def _suits(shape: _Shape, state: JobState = JobState.QUEUED) -> tuple[sa.ColumnE
     ]
     uncarried = sa.exists().where(labels.c.owner_id == jobs.c.id, ~sa.or_(sa.false(), *carried))
     offered = [sa.bindparam(f"pool_key_{n}", type_=Digest) for n in range(shape.num_pool_keys)]
+    kinds = [sa.literal(kind, jobs.c.kind.type) for kind in shape.kinds]
     return (
         jobs.c.state == state,
         # One kind as an equality: the index then gives the order, and the first match ends the search.
-        jobs.c.kind == shape.kinds[0] if len(shape.kinds) == 1 else jobs.c.kind.in_(shape.kinds),
+        jobs.c.kind == shape.kinds[0] if len(shape.kinds) == 1 else _among(jobs.c.kind, kinds),
         *([jobs.c.search_id == sa.bindparam("search_id")] if shape.of_search else []),
         sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == sa.bindparam("device_id")),
         sa.or_(jobs.c.target_device_type.is_(None), jobs.c.target_device_type == sa.bindparam("device_type")),
-        sa.or_(jobs.c.target_pool_key.is_(None), jobs.c.target_pool_key.in_(offered)),
+        sa.or_(jobs.c.target_pool_key.is_(None), _among(jobs.c.target_pool_key, offered)),
         ~excluded,
         ~uncarried,
     )
+
+
+def _among(column: sa.Column[Any], values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[bool]:
+    """The column holds one of the values; an empty list would be one whose length is said at each call."""
+    return column.in_(values) if values else sa.false()

@@ -6,14 +6,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from server.access.store import TokenStore
 from server.access.token import Role
 from server.access.tokens import EnrolmentTokens, digest
 from server.artifacts.files import FileByteStore
-from server.core.database.statements import update_row
+from server.core.database.prepared import fetch
+from server.core.database.statements import insert_row, update_row
 from server.core.database.transaction import Transaction
-from server.fleet.store import DeviceStore, devices
+from server.fleet.store import DEVICES, DeviceStore, devices
 from server.jobs.job import ClaimRequest, JobTarget, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobState
@@ -83,3 +86,49 @@ def test_secrets_of_both_kinds_of_tokens_are_known_as_such(world: World) -> None
     for secret in (for_people, for_boards):
         assert world.uow.read(lambda tx, s=secret: TokenStore(tx).is_secret_of_token(digest(s)))  # type: ignore[misc]
     assert not world.uow.read(lambda tx: TokenStore(tx).is_secret_of_token(digest("another")))
+
+
+def test_rows_are_converted_as_sqlalchemy_converts_them(world: World) -> None:
+    world.enrol("one")
+
+    def work(tx: Transaction) -> None:
+        update_row(tx.connection, devices.c.name, "one", {"last_canary_ratio": 1.25}, {"last_canary_at": 0.0})
+        statement = DEVICES.by(devices.c.name)
+        (row,) = fetch(tx.connection, statement, {"key_0": "one"})
+        assert row == tuple(tx.connection.execute(statement, {"key_0": "one"}).one())
+        assert 1.25 in row
+
+    world.uow.write(work)
+
+
+def test_what_the_database_refuses_is_said_as_elsewhere(world: World) -> None:
+    world.enrol("one")
+
+    def work(tx: Transaction) -> None:
+        device = DeviceStore(tx).find_device_by_name("one")
+        assert device is not None
+        insert_row(tx.connection, devices, DEVICES.row_of(device))
+
+    with pytest.raises(IntegrityError):
+        world.uow.write(work)
+
+
+def test_a_connection_that_was_lost_is_replaced_and_the_work_done_again(world: World) -> None:
+    if world.database.name != "postgresql":
+        pytest.skip("SQLite has no connection to lose")
+    tries = []
+
+    def work(tx: Transaction) -> None:
+        tries.append(tx.connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one())
+        if len(tries) == 1:
+            world.database.execute("SELECT pg_terminate_backend(:pid)", pid=tries[0])
+        tx.now()
+
+    world.uow.write(work)
+    assert len(set(tries)) == 2
+
+
+def test_a_list_whose_length_is_said_at_each_call_is_refused(world: World) -> None:
+    statement = sa.select(devices.c.id).where(devices.c.name.in_(["one", "two"]))
+    with pytest.raises(TypeError, match="lists of values"):
+        world.uow.read(lambda tx: fetch(tx.connection, statement, {}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from types import UnionType
@@ -206,8 +206,12 @@ class EnvironmentRecord:
         Raises:
             InvalidMeasurementError: a reading is not finite.
         """
-        document = asdict(self)
+        # Field by field: `asdict` copies every number by itself, and each result of each board comes this way.
+        document: dict[str, Any] = {name: getattr(self, name) for name in _names(EnvironmentRecord)}
         document["runtime_versions"] = [list(pair) for pair in self.runtime_versions]
+        for name in ("clocks", "thermal"):
+            readings: tuple[Any, ...] = document[name]
+            document[name] = tuple({part: getattr(one, part) for part in _names(one.__class__)} for one in readings)
         for value in (self.load_average_1m, self.uptime_s, self.cgroup_cpu_limit):
             if value is not None and not math.isfinite(value):
                 raise InvalidMeasurementError(f"environment record holds {value}: write None where nothing is known")
@@ -249,6 +253,11 @@ def _check_types(record: Any) -> None:
         value = getattr(record, name)
         if not _conforms(value, hint):
             raise InvalidMeasurementError(f"not an environment record: {name} is {str(value)[:100]!r}, expected {hint}")
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 @cache

@@ -14,7 +14,7 @@ things go beyond that:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
@@ -99,6 +99,10 @@ class Rows(Generic[T]):
     def value_of(self, row: sa.Row[Any]) -> T:
         """The value of a row that `columns` were selected for."""
         return self.read(row._mapping)
+
+    def value_at(self, values: Sequence[Any]) -> T:
+        """The value of a row as `prepared.fetch` gives it: what `columns` hold, in their order."""
+        return self.read(dict(zip(self.columns, values, strict=True)))
 
     def read(self, columns: Mapping[Any, Any]) -> T:
         """The value of a row's columns."""

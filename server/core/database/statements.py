@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from server.core.database.prepared import fetch, run
 from server.core.database.types import later, now
 
 _KEY, _VALUE, _AFTER = "key_", "value_", "after_"  # no column's name begins so: SQLAlchemy keeps those for itself
@@ -25,7 +26,7 @@ def insert_row(
     Args:
         clocked: columns that get the database's clock.
     """
-    connection.execute(_insert(table, tuple(values), clocked), {_VALUE + name: value for name, value in values.items()})
+    run(connection, _insert(table, tuple(values), clocked), {_VALUE + name: value for name, value in values.items()})
 
 
 def update_row(
@@ -46,9 +47,12 @@ def update_row(
     clocked = after_s or {}
     parameters = {_VALUE + name: value for name, value in values.items()} | {_KEY: of}
     parameters |= {_AFTER + name: round(seconds * 1e6) for name, seconds in clocked.items()}
-    result = connection.execute(_update(key, tuple(values), tuple(clocked)), parameters)
-    row = result.one_or_none() if clocked else None
-    return {} if row is None else row._asdict()
+    statement = _update(key, tuple(values), tuple(clocked))
+    if not clocked:
+        run(connection, statement, parameters)
+        return {}
+    rows = fetch(connection, statement, parameters)
+    return dict(zip(clocked, rows[0], strict=True)) if rows else {}
 
 
 def key_parameters(*values: Any) -> dict[str, Any]:
@@ -64,7 +68,8 @@ def key_conditions(*columns: sa.Column[Any]) -> list[sa.ColumnElement[bool]]:
 @cache
 def _insert(table: sa.Table, names: tuple[str, ...], clocked: tuple[str, ...]) -> sa.Insert:
     bound: dict[str, Any] = {name: sa.bindparam(_VALUE + name, type_=table.c[name].type) for name in names}
-    return sa.insert(table).values(bound | {name: now() for name in clocked})
+    # Inline: what the database gives the row besides is not asked for.
+    return sa.insert(table).values(bound | {name: now() for name in clocked}).inline()
 
 
 @cache

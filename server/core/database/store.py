@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import MultipleResultsFound
 
 from server.core.database.keyset import fetch_page
 from server.core.database.labels import labels
+from server.core.database.prepared import fetch
 from server.core.database.rows import Rows
 from server.core.database.statements import key_parameters, update_row
 from server.core.database.transaction import Transaction
@@ -38,8 +40,18 @@ class Store:
 
     def _find(self, rows: Rows[T], column: sa.Column[Any], value: Any, *, lock: bool = False) -> T | None:
         """The value of the only row that holds `value` in a column, None where there is none; locked where asked."""
-        row = self._connection.execute(rows.by(column, lock=lock), key_parameters(value)).one_or_none()
-        return None if row is None else rows.value_of(row)
+        return self._only(rows, rows.by(column, lock=lock), key_parameters(value))
+
+    def _only(self, rows: Rows[T], statement: sa.Select[Any], parameters: Mapping[str, Any]) -> T | None:
+        """The value of the only row of a statement that was built once, None where there is none."""
+        found = self._all_of(rows, statement, parameters)
+        if len(found) > 1:
+            raise MultipleResultsFound(f"{len(found)} rows where one was expected: {statement}")
+        return found[0] if found else None
+
+    def _all_of(self, rows: Rows[T], statement: sa.Select[Any], parameters: Mapping[str, Any]) -> tuple[T, ...]:
+        """The values of all rows of a statement that was built once."""
+        return tuple([rows.value_at(row) for row in fetch(self._connection, statement, parameters)])
 
     def _get(self, rows: Rows[T], column: sa.Column[Any], id: str, kind: str, *, lock: bool = False) -> T:
         """As `_find`, or NotFoundError, which names it by `kind` and `id`."""

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from server.core.database.engine import SQLITE_BUSY_TIMEOUT_S, is_disk_fault, is_disk_full, is_retryable
+from server.core.database.prepared import fetch, run
 from server.core.database.types import now
 from server.core.database.wakeups import Topic, Wakeups, notification
 from server.core.errors import InvalidValueError, StorageFullError, UnavailableError
@@ -45,7 +46,8 @@ class Transaction:
 
     def now(self) -> datetime:
         """The database's clock, UTC."""
-        return self.connection.execute(_NOW).scalar_one()
+        ((current,),) = fetch(self.connection, _NOW, {})
+        return current  # type: ignore[no-any-return]
 
     def wake(self, topic: Topic) -> None:
         """Wake waiters once the transaction has committed."""
@@ -61,7 +63,7 @@ class Transaction:
         for values, write in self._kept.values():
             write(values)
         for topic in sorted(self._topics, key=lambda t: t.value):
-            self.connection.execute(notification(self.connection.dialect.name, topic))
+            run(self.connection, notification(self.connection.dialect.name, topic), {})
         return frozenset(self._topics)
 
 
@@ -140,11 +142,15 @@ class UnitOfWork:
         finally:
             self._waiting.release()
 
+    def _connect(self, *, writes: bool) -> sa.Connection:
+        connection = self._engine.connect()
+        return connection.execution_options(hilnas_write=True) if writes else connection
+
     def _once(self, work: Callable[[Transaction], T], *, writes: bool) -> T:
         outer = self._current
         with (
             self._turn(writes=writes),
-            self._engine.connect().execution_options(hilnas_write=writes) as connection,
+            self._connect(writes=writes) as connection,
             connection.begin() as database,
         ):
             transaction = Transaction(connection, writes=writes)

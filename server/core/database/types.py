@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -21,6 +22,9 @@ E = TypeVar("E", bound=Enum)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+MAX_SHARED = 1024
+"""Values of one column that are kept: as many as a large farm has devices of different configurations."""
 
 # Every id is a prefix and a ULID; digests are 64 hex digits.
 Id = sa.String(40)
@@ -82,20 +86,31 @@ class JsonOf(TypeDecorator[Any]):
     Args:
         kind: type of the value: a dataclass, a pydantic model, or a tuple, set or mapping of such.
         dump, load: for documents that do not follow from the fields.
+        shared: values are frozen through and through and few differ: a text that was read lately gives the same value.
     """
 
     impl = sa.JSON
     cache_ok = True
 
     def __init__(
-        self, kind: Any, *, dump: Callable[[Any], Any] | None = None, load: Callable[[Any], Any] | None = None
+        self,
+        kind: Any,
+        *,
+        dump: Callable[[Any], Any] | None = None,
+        load: Callable[[Any], Any] | None = None,
+        shared: bool = False,
     ) -> None:
         super().__init__(none_as_null=True)
-        self.kind, self.dump, self.load = kind, dump or dumped, load or reader(kind)
+        self.kind, self.dump, self.load, self.shared = kind, dump or dumped, load or reader(kind), shared
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
         """JSONB where there is such a thing."""
         return dialect.type_descriptor(Json)
+
+    def result_processor(self, dialect: sa.Dialect, coltype: Any) -> Callable[[Any], Any] | None:
+        """As any type's; SQLite gives texts, which a shared value is known by. PostgreSQL's driver has read them."""
+        read = super().result_processor(dialect, coltype)
+        return lru_cache(MAX_SHARED)(read) if self.shared and read and dialect.name == "sqlite" else read
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
         """Write a value as its document."""

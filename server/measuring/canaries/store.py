@@ -83,8 +83,7 @@ class CanaryStore(Store):
     ) -> CanaryRecord | None:
         """The newest of this model under this pool key; with `passed`, of those that did."""
         statement = _NEWEST_GOOD if passed else _NEWEST
-        row = self._connection.execute(statement, key_parameters(device_id, pool_key, artifact_sha256)).one_or_none()
-        return None if row is None else CANARIES.value_of(row)
+        return self._only(CANARIES, statement, key_parameters(device_id, pool_key, artifact_sha256))
 
     def _newest(self, *conditions: sa.ColumnElement[bool]) -> CanaryRecord | None:
         return self._first(CANARIES, CANARIES.select(*conditions).order_by(canaries.c.id.desc()).limit(1))
