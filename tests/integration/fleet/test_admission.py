@@ -94,7 +94,7 @@ def test_a_bound_outside_the_space_is_refused_with_the_feasible_range(
     (found,) = violations(world, constraints=[constraint])
     assert found.pointer == pointer
     assert found.feasible_minimum is not None
-    assert f"{found.feasible_minimum:g}" in found.message
+    assert f"{found.feasible_minimum:,.0f}" in found.message
 
 
 def test_a_bound_at_the_edge_of_the_space_is_fine(world: World) -> None:

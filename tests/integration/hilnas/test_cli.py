@@ -155,7 +155,7 @@ def test_a_search_whose_bound_nothing_meets_is_warned_of_and_fails_with_the_near
     with httpx2.Client(base_url=server.url) as browser:
         browser.post("/login", data={"token": server.token})
         page = browser.get(f"/searches/{failed['id']}").text
-    assert "no candidate met latency_us &lt;= 0.5" in page
+    assert "no candidate met latency &lt;= 0.5 us" in page
     assert "Nothing met the constraints" in page
 
 

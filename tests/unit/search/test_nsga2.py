@@ -149,7 +149,7 @@ def test_a_measured_constraint_nobody_meets_is_reported_with_the_range_seen() ->
         for _ in range(50):
             generation(algorithm, space)
 
-    with pytest.raises(InfeasibleError, match=r"top1 from 0\.\d+ to 0\.\d+"):
+    with pytest.raises(InfeasibleError, match=r"top1 from [\d.]+ % to [\d.]+ %"):
         search_on()
     assert algorithm.num_asked <= 40
 
