@@ -40,6 +40,8 @@ class PosteriorMean:
             hyper.linear * (to_agreement @ (known.choices.T @ weights))
             + hyper.counts * (by_choice.counts @ (known.counts.T @ weights))
             + hyper.smooth * (by_choice.smooth @ (known.smooth.T @ weights))
+            + hyper.layers * (by_choice.layers @ (known.layers.T @ weights))
+            + by_choice.totals @ (np.asarray(hyper.totals) * (known.totals.T @ weights))
         ).astype(np.float32)
         self._interactions = kernel.interactions
         self._agreement = (to_agreement @ known.choices.T).astype(np.float32)

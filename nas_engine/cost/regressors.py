@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from nas_engine.cost.choice_costs import ChoiceCosts
 from nas_engine.cost.choice_kernel import JITTER, ChoiceKernel, Covariance
 from nas_engine.cost.encodings import FeatureEncoding, Features, Floats, GenotypeFeatures, Genotypes
 from nas_engine.cost.posterior_mean import PosteriorMean
@@ -54,18 +55,26 @@ class LeftOut:
 class GaussianProcess:
     """Posterior in closed form under a `ChoiceKernel`; without interactions it is Bayesian linear regression."""
 
-    def __init__(self, genes: Sequence[Gene], encoding: FeatureEncoding, *, interactions: bool = True) -> None:
-        self._features = GenotypeFeatures(genes, encoding)
+    def __init__(
+        self,
+        genes: Sequence[Gene],
+        encoding: FeatureEncoding,
+        costs: ChoiceCosts | None = None,
+        *,
+        interactions: bool = True,
+    ) -> None:
+        self._features = GenotypeFeatures(genes, encoding, costs)
         self._kernel = ChoiceKernel(self._features.blocks, interactions=interactions)
         self.covariance = Covariance.start(len(genes))
         self.evidence = -np.inf
+        """Logarithm of the samples' likelihood per sample, a constant apart; known once it is fitted."""
 
     def learn_covariance(
         self, genotypes: Genotypes, targets: Floats, error_variance: Floats, start: Covariance | None = None
     ) -> None:
         """Choose the hyper-parameters."""
         features = self._features.of(genotypes)
-        self.covariance, self.evidence = self._kernel.most_likely(features, targets, error_variance, start)
+        self.covariance = self._kernel.most_likely(features, targets, error_variance, start)
 
     def fit(self, genotypes: Genotypes, targets: Floats, error_variance: Floats) -> None:
         """Condition on samples, with the hyper-parameters as they are."""
@@ -76,6 +85,9 @@ class GaussianProcess:
         factor = cho_factor(gram, lower=True, overwrite_a=True)
         self._precision: Floats = cho_solve(factor, np.eye(len(targets)), overwrite_b=True)
         self._weights: Floats = self._precision @ targets
+        # Rasmussen & Williams, eq. 2.30.
+        half_determinant = float(np.log(np.diag(factor[0])).mean())
+        self.evidence = -0.5 * float(np.mean(targets * self._weights)) - half_determinant
         self._mean: PosteriorMean | None = None
 
     def mean(self, genotypes: Genotypes) -> Floats:

@@ -101,7 +101,7 @@ def test_the_posterior_is_at_a_maximum_where_the_optimiser_stops() -> None:
     kernel, known = ChoiceKernel(computed.blocks, interactions=True), computed.of(sample(60, 11))
     targets = (additive(sample(60, 11)) - 1500.0) / 300.0
     posterior = Posterior(kernel, known, targets, np.zeros(60))
-    best, _ = kernel.most_likely(known, targets, np.zeros(60))
+    best = kernel.most_likely(known, targets, np.zeros(60))
     variables = posterior.packed(best)
     assert posterior(variables)[0] < posterior(posterior.packed(Covariance.start(8)))[0]
     for point in (variables, posterior.packed(Covariance.start(8))):
