@@ -34,6 +34,9 @@ BOOSTING_WITHIN = 1.3
 
 MIN_TREE_SAMPLES = 20
 
+TIMED_UNITS = frozenset({"s", "ms", "us", "ns"})
+"""Units of metrics that are timed on a device: what disturbs a run there makes it longer, now and then by much."""
+
 
 class PredictorModel(Enum):
     """Which models are tried: Bayesian linear regression, Gaussian processes, or trees as well."""
@@ -130,13 +133,17 @@ class Samples:
         return (self.standard_errors / self.scale.step(self.values)) ** 2
 
 
-def make_model(genes: Sequence[Gene], costs: ChoiceCosts | None, choice: ModelChoice) -> GaussianProcess | Trees:
+def make_model(
+    genes: Sequence[Gene], costs: ChoiceCosts | None, metric: Metric, choice: ModelChoice
+) -> GaussianProcess | Trees:
     """Make the model that was chosen, not fitted yet."""
     if choice.family in (Family.BOOSTED_TREES, Family.RANDOM_TREES):
         trees = Trees(genes, choice.family, choice.encoding)
         trees.assume_variance(choice.left_out_error**2)
         return trees
-    process = GaussianProcess(genes, choice.encoding, costs, interactions=choice.family is not Family.RIDGE)
+    process = GaussianProcess(
+        genes, choice.encoding, costs, interactions=choice.family is not Family.RIDGE, doubts=metric.unit in TIMED_UNITS
+    )
     process.covariance = Covariance.of(choice.covariance, len(genes))
     return process
 
@@ -160,7 +167,9 @@ def choose_model(
     def judged(encoding: FeatureEncoding, samples: Samples, start: Covariance | None) -> tuple[ModelChoice, float]:
         """A Gaussian process, and the logarithm of its likelihood per sample in the metric's unit."""
         data = samples.genotypes, samples.targets, samples.error_variance
-        process = GaussianProcess(genes, encoding, costs, interactions=family is not Family.RIDGE)
+        process = GaussianProcess(
+            genes, encoding, costs, interactions=family is not Family.RIDGE, doubts=metric.unit in TIMED_UNITS
+        )
         process.learn_covariance(*data, start)
         process.fit(*data)
         found = ModelChoice(family, encoding, process.covariance.values(), num, 0.0, 1.0, samples.scale.scale)

@@ -184,7 +184,7 @@ class MetricPredictor:
             for fold in folds(len(every), NUM_INTERVAL_FOLDS):
                 rest = np.setdiff1d(every, fold)
                 data = samples.genotypes[rest], samples.targets[rest], samples.error_variance[rest]
-                model = make_model(self._genes, self._costs, self.choice)
+                model = make_model(self._genes, self._costs, self._metric, self.choice)
                 if isinstance(model, GaussianProcess):
                     model.learn_covariance(*data)
                 model.fit(*data)
@@ -197,7 +197,7 @@ class MetricPredictor:
         if not samples.standard_errors.any():
             return samples.values
         left_out = regressor.left_out()
-        variance = left_out.variance * self.choice.widening**2
+        variance = (left_out.variance - left_out.doubt) * self.choice.widening**2
         trust = variance / (variance + samples.error_variance)
         return samples.scale.backward(left_out.mean + trust * (samples.targets - left_out.mean))
 
@@ -244,7 +244,7 @@ class MetricPredictor:
         if self._samples is None:
             raise EngineError("predictor: fit it before asking for predictions")
         if self._regressor is None:
-            self._regressor = make_model(self._genes, self._costs, self.choice)
+            self._regressor = make_model(self._genes, self._costs, self._metric, self.choice)
             samples = self._samples
             self._regressor.fit(samples.genotypes, samples.targets, samples.error_variance)
         return self._samples, self._regressor
