@@ -9,6 +9,7 @@ fast, and that one on a slower unit with a transfer either way where its neighbo
 them). Generated latencies carry 1 % noise; each is learned from several draws of measured networks, as how often
 intervals hold differs by the draw (by 4 % after 50 measurements, however they are made), and the claim is of the mean.
 The peers need the extra `engine` (scikit-learn).
+What each operator costs in each layer is told to the predictor, as layer graphs tell it of a product's spaces.
 Exit status 1 when a claim at the end does not hold.
 """
 

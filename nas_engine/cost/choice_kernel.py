@@ -168,7 +168,12 @@ class ChoiceKernel:
         return diagonal + hyper.pairs + hyper.interaction + coarse if self.interactions else diagonal
 
     def most_likely(
-        self, known: Features, targets: Floats, error_variance: Floats, start: Covariance | None = None
+        self,
+        known: Features,
+        targets: Floats,
+        error_variance: Floats,
+        start: Covariance | None = None,
+        max_samples: int = MAX_LIKELIHOOD_SAMPLES,
     ) -> Covariance:
         """Hyper-parameters of largest posterior probability; deterministic.
 
@@ -177,9 +182,10 @@ class ChoiceKernel:
             targets: standardised values.
             error_variance: of the targets.
             start: where the optimiser begins; None for what is assumed before any data.
+            max_samples: evenly spaced ones are taken beyond this.
         """
         num = len(targets)
-        rows = np.unique(np.linspace(0, num - 1, min(num, MAX_LIKELIHOOD_SAMPLES)).round().astype(np.int64))
+        rows = np.unique(np.linspace(0, num - 1, min(num, max_samples)).round().astype(np.int64))
         posterior = Posterior(self, known.take(rows), targets[rows], error_variance[rows])
         num_totals = known.totals.shape[1]
         if start is None or len(start.totals) != num_totals:

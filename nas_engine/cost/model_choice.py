@@ -20,7 +20,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.search_space import Gene
 
-MAX_CHOICE_SAMPLES = 250
+MAX_CHOICE_SAMPLES = 300
 """Families are compared on evenly spaced samples beyond this."""
 
 GOOD_ENOUGH = 0.1
@@ -164,12 +164,12 @@ def choose_model(
     family = Family.RIDGE if model is PredictorModel.RIDGE else Family.GAUSSIAN_PROCESS
     start = Covariance.of(near.covariance, len(genes)) if near is not None and near.covariance else None
 
-    def judged(encoding: FeatureEncoding, samples: Samples, start: Covariance | None) -> tuple[ModelChoice, float]:
+    def judged(
+        encoding: FeatureEncoding, samples: Samples, start: Covariance | None, doubts: bool = False
+    ) -> tuple[ModelChoice, float]:
         """A Gaussian process, and the logarithm of its likelihood per sample in the metric's unit."""
         data = samples.genotypes, samples.targets, samples.error_variance
-        process = GaussianProcess(
-            genes, encoding, costs, interactions=family is not Family.RIDGE, doubts=metric.unit in TIMED_UNITS
-        )
+        process = GaussianProcess(genes, encoding, costs, interactions=family is not Family.RIDGE, doubts=doubts)
         process.learn_covariance(*data, start)
         process.fit(*data)
         found = ModelChoice(family, encoding, process.covariance.values(), num, 0.0, 1.0, samples.scale.scale)
@@ -185,6 +185,8 @@ def choose_model(
         if other_evidence > evidence:
             best, samples = other, rescaled
             data = samples.genotypes, samples.targets, samples.error_variance
+    if metric.unit in TIMED_UNITS:
+        best, _ = judged(best.encoding, samples, Covariance.of(best.covariance, len(genes)), doubts=True)
     if model is not PredictorModel.BEST or best.left_out_error < GOOD_ENOUGH or num < MIN_TREE_SAMPLES:
         return best
     limit = TREES_MUST_SAVE * best.left_out_error

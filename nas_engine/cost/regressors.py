@@ -33,6 +33,9 @@ TREE_LENGTH = 0.15
 DOUBT_FREEDOM = 4.0
 """Degrees of freedom of the Student-t distribution that errors to the worse side are taken to have."""
 
+MAX_DOUBTED = 300
+"""Samples from which the hyper-parameters of a model that doubts some are learned, once it is chosen."""
+
 DOUBT_ROUNDS = 2
 """Times that samples are weighed against what the others say of them."""
 
@@ -102,7 +105,9 @@ class GaussianProcess:
         self.evidence = -(0.5 * float(targets @ self._weights) + half_determinant) / len(targets)
         if self._doubts:
             self._weigh(error_variance)
-            self.covariance = self._kernel.most_likely(features, targets, error_variance + self._doubt, self.covariance)
+            self.covariance = self._kernel.most_likely(
+                features, targets, error_variance + self._doubt, self.covariance, MAX_DOUBTED
+            )
 
     def fit(self, genotypes: Genotypes, targets: Floats, error_variance: Floats) -> None:
         """Condition on samples, with the hyper-parameters as they are."""
