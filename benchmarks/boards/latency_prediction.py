@@ -9,6 +9,7 @@ fast, and that one on a slower unit with a transfer either way where its neighbo
 them). Generated latencies carry 1 % noise; each is learned from several draws of measured networks, as how often
 intervals hold differs by the draw (by 4 % after 50 measurements, however they are made), and the claim is of the mean.
 The peers need the extra `engine` (scikit-learn).
+What each operator costs in each layer is told to the predictor, as layer graphs tell it of a product's spaces.
 Exit status 1 when a claim at the end does not hold.
 """
 
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from comparison import Row, report
+from fbnet_layers import FBNET_STAGES, choice_costs
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import RidgeCV
@@ -33,9 +35,6 @@ from nas_engine.domain.search_space import Gene
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-FBNET_STAGES = (1, 4, 4, 4, 4, 4, 1)
-"""Searchable layers per stage (Wu et al. 2019, Table 1)."""
 
 WANTED_TAU = {50: 0.75, 100: 0.82, 300: 0.88}
 """Least mean Kendall's tau on FBNet's devices, by number of measurements."""
@@ -101,7 +100,7 @@ def study(
         order = np.random.default_rng(seed).permutation(len(architectures))
         known, unseen = order[:num], order[num : num + NUM_UNSEEN]
         target, truth = latency_ms[known], latency_ms[unseen]
-        predictor = MetricPredictor(genes, LATENCY_US)
+        predictor = MetricPredictor(genes, LATENCY_US, costs=choice_costs(genes[0].options))
         predictor.fit(architectures[known].tolist(), (1000.0 * target).tolist())
         lower, upper = predictor.intervals(architectures[unseen].tolist(), COVERAGE)
         predictions: dict[str, Floats] = {

@@ -35,6 +35,7 @@ LOG_BOUNDS = (*(((_SMALL, _LARGE),) * 6), (-3.0, 1.5), (-3.0, 2.0), (-12.0, 0.5)
 """Of the logarithm of each number of a `Covariance`, weights apart."""
 
 _START = (0.4, 0.1, 0.3, 0.1, 0.1, 0.1, 0.3, 0.5, 0.02)
+_START_LAYERS, _START_TOTAL = 0.3, 0.05
 _PRIOR_SPREAD = np.asarray([3.0] * 6 + [1.0, 1.0, 3.0])
 
 
@@ -53,6 +54,8 @@ class Covariance:
         coarse_length: length scale of `coarse`.
         noise: variance that nothing above explains, told standard errors apart.
         weights: logarithm of how much each gene matters.
+        layers: variance explained by choices of like cost having like effects.
+        totals: variance explained by each operator total.
     """
 
     linear: float
@@ -65,20 +68,25 @@ class Covariance:
     coarse_length: float
     noise: float
     weights: tuple[float, ...]
+    layers: float = 0.0
+    totals: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Covariance:
+    def of(cls, values: Sequence[float], num_genes: int) -> Covariance:
         """Read what `values` gives."""
-        numbers: tuple[Any, ...] = (*values[:9], tuple(values[9:]))
+        costs = values[9 + num_genes :]
+        of_costs = (costs[0], tuple(costs[1:])) if costs else ()
+        numbers: tuple[Any, ...] = (*values[:9], tuple(values[9 : 9 + num_genes]), *of_costs)
         return cls(*numbers)
 
     @classmethod
-    def start(cls, num_genes: int) -> Covariance:
-        """Return what is assumed before any data."""
-        return cls(*_START, weights=(0.0,) * num_genes)
+    def start(cls, num_genes: int, num_totals: int = 0) -> Covariance:
+        """Return what is assumed before any data; without totals nothing is known of what choices cost."""
+        layers = _START_LAYERS if num_totals else 0.0
+        return cls(*_START, weights=(0.0,) * num_genes, layers=layers, totals=(_START_TOTAL,) * num_totals)
 
     def values(self) -> tuple[float, ...]:
-        """List all numbers, the genes' weights last."""
+        """List all numbers: the genes' weights after the first nine, and what concerns costs, where known, last."""
         return (
             self.linear,
             self.pairs,
@@ -90,6 +98,7 @@ class Covariance:
             self.coarse_length,
             self.noise,
             *self.weights,
+            *((self.layers, *self.totals) if self.totals else ()),
         )
 
 
@@ -98,6 +107,7 @@ class ChoiceKernel:
 
     k(a, b) = linear * s + pairs * s^2 + interaction * exp((s - 1) / length)
     + counts * (counts . counts) + smooth * (smooth . smooth) + coarse * exp(-coarse distance^2 / (2 coarse_length^2))
+    + layers * (layers . layers) + a sum of total * total times the variance of each operator total
     """
 
     def __init__(self, blocks: Sequence[slice], *, interactions: bool) -> None:
@@ -124,8 +134,9 @@ class ChoiceKernel:
     def between(self, a: Features, b: Features, hyper: Covariance) -> Floats:
         """Compute the covariance matrix, (len(a), len(b))."""
         agreement = (a.choices * self.column_weights(hyper)) @ b.choices.T
-        linear = np.hstack([hyper.counts * a.counts, hyper.smooth * a.smooth])
-        total = linear @ np.hstack([b.counts, b.smooth]).T
+        totals = a.totals * np.asarray(hyper.totals)
+        linear = np.hstack([hyper.counts * a.counts, hyper.smooth * a.smooth, hyper.layers * a.layers, totals])
+        total = linear @ np.hstack([b.counts, b.smooth, b.layers, b.totals]).T
         if not self.interactions:
             total += hyper.linear * agreement
             return np.asarray(total)
@@ -149,26 +160,37 @@ class ChoiceKernel:
     def variance(self, a: Features, hyper: Covariance) -> Floats:
         """Compute the diagonal of `between(a, a)`, (len(a),)."""
         diagonal: Floats = hyper.counts * (a.counts**2).sum(axis=1) + hyper.smooth * (a.smooth**2).sum(axis=1)
+        diagonal += hyper.layers * (a.layers**2).sum(axis=1) + a.totals**2 @ np.asarray(hyper.totals)
         diagonal += hyper.linear
         coarse = hyper.coarse if hyper.coarse > NEGLIGIBLE else 0.0
         return diagonal + hyper.pairs + hyper.interaction + coarse if self.interactions else diagonal
 
     def most_likely(
-        self, known: Features, targets: Floats, error_variance: Floats, start: Covariance | None = None
-    ) -> tuple[Covariance, float]:
-        """Hyper-parameters of largest posterior probability, and its logarithm per sample; deterministic.
+        self,
+        known: Features,
+        targets: Floats,
+        error_variance: Floats,
+        start: Covariance | None = None,
+        max_samples: int = MAX_LIKELIHOOD_SAMPLES,
+    ) -> Covariance:
+        """Hyper-parameters of largest posterior probability; deterministic.
 
         Args:
             known: features of the samples.
             targets: standardised values.
             error_variance: of the targets.
             start: where the optimiser begins; None for what is assumed before any data.
+            max_samples: evenly spaced ones are taken beyond this.
         """
         num = len(targets)
-        rows = np.unique(np.linspace(0, num - 1, min(num, MAX_LIKELIHOOD_SAMPLES)).round().astype(np.int64))
+        rows = np.unique(np.linspace(0, num - 1, min(num, max_samples)).round().astype(np.int64))
         posterior = Posterior(self, known.take(rows), targets[rows], error_variance[rows])
-        begin = posterior.packed(start or Covariance.start(self.num_genes))
-        bounds = (*LOG_BOUNDS, *(((-4.0, 4.0),) * self.num_genes))
+        num_totals = known.totals.shape[1]
+        if start is None or len(start.totals) != num_totals:
+            start = Covariance.start(self.num_genes, num_totals)
+        begin = posterior.packed(start)
+        num_costs = len(begin) - len(LOG_BOUNDS) - self.num_genes
+        bounds = (*LOG_BOUNDS, *(((-4.0, 4.0),) * self.num_genes), *(((_SMALL, _LARGE),) * num_costs))
         low, high = np.asarray(bounds).T
         outcome = minimize(
             posterior,
@@ -178,7 +200,7 @@ class ChoiceKernel:
             bounds=bounds,
             options={"maxiter": MAX_LIKELIHOOD_STEPS, "ftol": 1e-5},
         )
-        return posterior.unpacked(outcome.x), -float(outcome.fun) / len(rows)
+        return posterior.unpacked(outcome.x)
 
 
 class Posterior:
@@ -189,20 +211,31 @@ class Posterior:
         self._counts = known.counts @ known.counts.T
         self._smooth = known.smooth @ known.smooth.T
         self._distance = squared_distance(known.coarse, known.coarse)
-        self._prior = np.log(_START)
+        self._layers = known.layers @ known.layers.T
+        num_totals = known.totals.shape[1]
+        # Places of the variables.
+        self._weights = slice(9, 9 + kernel.num_genes)
+        self._costs = slice(9 + kernel.num_genes, 9 + kernel.num_genes + (1 + num_totals if num_totals else 0))
+        start = self.packed(Covariance.start(kernel.num_genes, num_totals))
+        self._prior = start
+        num_costs = self._costs.stop - self._costs.start
+        self._prior_spread = np.asarray([*_PRIOR_SPREAD, *[WEIGHT_SPREAD] * kernel.num_genes, *[3.0] * num_costs])
 
     def packed(self, hyper: Covariance) -> Floats:
-        """The optimiser's variables: logarithms, then the genes' weights."""
+        """The optimiser's variables: logarithms of all but the genes' weights."""
         values = np.asarray(hyper.values())
-        return np.concatenate([np.log(values[:9]), values[9:]])
+        weights = self._weights
+        return np.concatenate([np.log(values[: weights.start]), values[weights], np.log(values[weights.stop :])])
 
     def unpacked(self, variables: Floats) -> Covariance:
         """Inverse of `packed`."""
-        return Covariance.of([*(float(v) for v in np.exp(variables[:9])), *(float(v) for v in variables[9:])])
+        values = np.exp(variables)
+        values[self._weights] = variables[self._weights]
+        return Covariance.of(values.tolist(), self._kernel.num_genes)
 
     def __call__(self, variables: Floats) -> tuple[float, Floats]:
         hyper, kernel, choices = self.unpacked(variables), self._kernel, self._known.choices
-        shares = _shares(variables[9:])
+        shares, totals = _shares(variables[self._weights]), self._known.totals
         scale = np.repeat(shares, kernel._widths)
         agreement = (choices * scale) @ choices.T
         parts = {0: hyper.linear * agreement, 3: hyper.counts * self._counts, 4: hyper.smooth * self._smooth}
@@ -211,6 +244,8 @@ class Posterior:
             parts[2] = hyper.interaction * np.exp((agreement - 1.0) / hyper.length)
             parts[5] = hyper.coarse * np.exp(self._distance / (-2.0 * hyper.coarse_length**2))
         gram = sum(parts.values(), start=np.diag(hyper.noise + JITTER + self._error_variance))
+        if hyper.totals:
+            gram += hyper.layers * self._layers + (totals * np.asarray(hyper.totals)) @ totals.T
         try:
             factor = cho_factor(gram, lower=True)
         except LinAlgError:
@@ -231,12 +266,14 @@ class Posterior:
             by_agreement += 2.0 * hyper.pairs * inner * agreement + decay / hyper.length
         per_column = (choices * (by_agreement @ choices)).sum(axis=0)
         per_gene = np.add.reduceat(per_column, kernel._starts)
-        slopes[9:] = shares * (per_gene - float(shares @ per_gene))
+        slopes[self._weights] = shares * (per_gene - float(shares @ per_gene))
+        if hyper.totals:
+            slopes[self._costs.start] = hyper.layers * float((inner * self._layers).sum())
+            slopes[self._costs.start + 1 :] = np.asarray(hyper.totals) * (totals * (inner @ totals)).sum(axis=0)
         slopes *= 0.5
-        off = (variables[:9] - self._prior) / _PRIOR_SPREAD
-        value += 0.5 * float(off @ off) + 0.5 * float(variables[9:] @ variables[9:]) / WEIGHT_SPREAD**2
-        slopes[:9] += off / _PRIOR_SPREAD
-        slopes[9:] += variables[9:] / WEIGHT_SPREAD**2
+        off = (variables - self._prior) / self._prior_spread
+        value += 0.5 * float(off @ off)
+        slopes += off / self._prior_spread
         return value, slopes
 
 

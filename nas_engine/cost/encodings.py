@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_engine.cost.cells import Cell
+from nas_engine.cost.choice_costs import ChoiceCosts
+from nas_engine.domain.errors import EngineError
 from nas_engine.domain.search_space import Gene
 
 Floats = NDArray[np.float64]
@@ -32,13 +34,15 @@ class FeatureEncoding(Enum):
     those whose labels share words, as k3_e6 and k3_e3 do, and by the ratio of their numbers, as k3 and k5; that counts
     for how often and where operators are used too, and genes of one group (a stage) are near to one another there.
     `cell`: genes are the edges of a cell, one operator breaks an edge, and edges on no path from input to output have
-    no effect (`nas_engine.cost.cells`).
+    no effect (`nas_engine.cost.cells`). `layers`: as `operators`, and what choices cost by the layer graphs counts: in
+    a network's totals, and as likeness of any two choices of any two genes (`nas_engine.cost.choice_costs`).
     """
 
     CHOICES = "choices"
     ORDERED = "ordered"
     OPERATORS = "operators"
     CELL = "cell"
+    LAYERS = "layers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +55,43 @@ class Features:
         smooth: the same, weighted by how near a gene is, once per gene: products are high where two genotypes use an
             operator at about the same place.
         coarse: share of the genes that lie in each group and hold each label; of all groups where each gene is one.
+        layers: products are high where two genotypes hold choices of like cost; no columns without layer graphs.
+        totals: operator totals, standardised over the space; no columns without layer graphs.
     """
 
     choices: Floats
     counts: Floats
     smooth: Floats
     coarse: Floats
+    layers: Floats
+    totals: Floats
 
     def take(self, rows: NDArray[np.int64] | slice) -> Features:
         """Keep the genotypes at `rows`."""
-        return Features(self.choices[rows], self.counts[rows], self.smooth[rows], self.coarse[rows])
+        return Features(
+            self.choices[rows],
+            self.counts[rows],
+            self.smooth[rows],
+            self.coarse[rows],
+            self.layers[rows],
+            self.totals[rows],
+        )
 
 
 class GenotypeFeatures:
     """Computes the features of the genotypes of one space."""
 
-    def __init__(self, genes: Sequence[Gene], encoding: FeatureEncoding) -> None:
+    def __init__(self, genes: Sequence[Gene], encoding: FeatureEncoding, costs: ChoiceCosts | None = None) -> None:
+        """See class.
+
+        Args:
+            genes: of the space.
+            encoding: which choices are alike.
+            costs: of the choices; `layers` needs them, the others do not look at them.
+
+        Raises:
+            EngineError: `layers` without costs.
+        """
         self._offsets = np.cumsum([0, *(gene.num_choices for gene in genes)])
         self.blocks = tuple(slice(int(a), int(b)) for a, b in zip(self._offsets, self._offsets[1:], strict=False))
         self._mix = np.zeros((int(self._offsets[-1]),) * 2)
@@ -76,7 +101,7 @@ class GenotypeFeatures:
         labels = sorted({label for _, _, label in pairs})
         groups = sorted({group for _, group, _ in pairs})
         column = np.asarray([labels.index(label) for _, _, label in pairs])
-        are_operators = encoding is FeatureEncoding.OPERATORS
+        are_operators = encoding in (FeatureEncoding.OPERATORS, FeatureEncoding.LAYERS)
         by_label = _mixed(_shared_words(labels)) if are_operators else np.eye(len(labels))
         self._to_label = by_label[column]
         distance = np.abs(np.subtract.outer(np.arange(len(genes)), np.arange(len(genes))))
@@ -95,6 +120,12 @@ class GenotypeFeatures:
         else:
             self._to_coarse = self._to_label
         self._num_genes = len(genes)
+        self._to_layers = self._to_totals = np.zeros((len(pairs), 0))
+        if encoding is FeatureEncoding.LAYERS:
+            if costs is None:
+                raise EngineError("predictor: encoding layers needs a space with layer graphs: fit the predictor anew")
+            self._to_layers = _mixed(costs.likeness(tuple(genes)))
+            self._to_totals = costs.totals(tuple(genes))
         self._cell = Cell.of(genes) if encoding is FeatureEncoding.CELL else None
 
     @property
@@ -111,7 +142,14 @@ class GenotypeFeatures:
         longest = self.longest(genotypes)
         if longest is not None:
             coarse = np.hstack([coarse, longest])
-        return Features(one_hot @ by_choice.choices, one_hot @ by_choice.counts, one_hot @ by_choice.smooth, coarse)
+        return Features(
+            one_hot @ by_choice.choices,
+            one_hot @ by_choice.counts,
+            one_hot @ by_choice.smooth,
+            coarse,
+            one_hot @ by_choice.layers,
+            one_hot @ by_choice.totals,
+        )
 
     def one_hot(self, genotypes: Genotypes, kind: type[np.floating[Any]] = np.float64) -> NDArray[Any]:
         """One column per gene and choice, 1 where a genotype holds it."""
@@ -122,7 +160,14 @@ class GenotypeFeatures:
     def by_choice(self) -> Features:
         """What each gene's choice adds to the features, one row per gene and choice; paths of a cell apart."""
         scale = 1.0 / math.sqrt(self._num_genes)
-        return Features(self._mix, self._to_label * scale, self._to_smooth * scale, self._to_coarse * scale)
+        return Features(
+            self._mix,
+            self._to_label * scale,
+            self._to_smooth * scale,
+            self._to_coarse * scale,
+            self._to_layers * scale,
+            self._to_totals,
+        )
 
     def longest(self, genotypes: Genotypes) -> Floats | None:
         """Columns that `of` appends to `coarse`; None where the space is no cell."""
@@ -133,12 +178,16 @@ class GenotypeFeatures:
         return genotypes if self._cell is None else self._cell.effective(genotypes)
 
 
-def distinct_encodings(genes: Sequence[Gene]) -> tuple[FeatureEncoding, ...]:
-    """List the encodings that differ on these genes, `choices` first."""
+def distinct_encodings(genes: Sequence[Gene], costs: ChoiceCosts | None = None) -> tuple[FeatureEncoding, ...]:
+    """List the encodings that differ on these genes, `choices` first; `layers` where there are costs of the choices."""
     kept: list[FeatureEncoding] = []
     for encoding in FeatureEncoding:
         if encoding is FeatureEncoding.CELL:
             if Cell.of(genes) is not None:
+                kept.append(encoding)
+            continue
+        if encoding is FeatureEncoding.LAYERS:
+            if costs is not None:
                 kept.append(encoding)
             continue
         likeness = [_likeness(gene, encoding) for gene in genes]
@@ -154,7 +203,7 @@ def _likeness(gene: Gene, encoding: FeatureEncoding) -> Floats:
     if encoding is FeatureEncoding.ORDERED and num > 2:
         places = np.arange(num) / (num - 1)
         return np.asarray(0.2 * same + 0.8 * np.exp(-2.0 * np.abs(np.subtract.outer(places, places))))
-    if encoding is FeatureEncoding.OPERATORS and num > 2:
+    if encoding in (FeatureEncoding.OPERATORS, FeatureEncoding.LAYERS) and num > 2:
         return _shared_words(gene.options)
     return same
 

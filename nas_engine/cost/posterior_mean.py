@@ -31,6 +31,8 @@ def posterior_mean(
         hyper.linear * (to_agreement @ (known.choices.T @ weights))
         + hyper.counts * (by_choice.counts @ (known.counts.T @ weights))
         + hyper.smooth * (by_choice.smooth @ (known.smooth.T @ weights))
+        + hyper.layers * (by_choice.layers @ (known.layers.T @ weights))
+        + by_choice.totals @ (np.asarray(hyper.totals) * (known.totals.T @ weights))
     )
     parts = (hyper.pairs, hyper.interaction, hyper.length, hyper.coarse, hyper.coarse_length)
     return ProcessArrays(

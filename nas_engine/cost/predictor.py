@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_engine.cost.choice_costs import ChoiceCosts
 from nas_engine.cost.encodings import Floats, Genotypes
 from nas_engine.cost.model_choice import ModelChoice, PredictorModel, Samples, choose_model, make_model, numbers_in
 from nas_engine.cost.regressors import GaussianProcess, Trees, folds
@@ -50,17 +51,25 @@ class Prediction:
 class MetricPredictor:
     """Predicts one metric over the genotypes of one encoding."""
 
-    def __init__(self, genes: Sequence[Gene], metric: Metric, model: PredictorModel = PredictorModel.BEST) -> None:
+    def __init__(
+        self,
+        genes: Sequence[Gene],
+        metric: Metric,
+        model: PredictorModel = PredictorModel.BEST,
+        costs: ChoiceCosts | None = None,
+    ) -> None:
         """See class.
 
         Args:
             genes: of the search space.
             metric: what is predicted; decides the scale it is learned on.
             model: which models are tried.
+            costs: of the space's choices by its layer graphs (`choice_costs`); None where it has none.
         """
         self._genes = tuple(genes)
         self._metric = metric
         self._model = model
+        self._costs = costs
         self._samples: Samples | None = None
         self._choice: ModelChoice | None = None
         self._regressor: GaussianProcess | Trees | None = None
@@ -99,8 +108,9 @@ class MetricPredictor:
         Raises:
             EngineError: fewer than `MIN_SAMPLES`, unequal lengths, a value that is not finite, a negative error.
         """
-        self._samples = self._checked(genotypes, values, standard_errors)
-        self._choice = choice or choose_model(self._genes, self._samples, self._model, near)
+        samples = self._checked(genotypes, values, standard_errors)
+        self._choice = choice or choose_model(self._genes, self._costs, self._metric, samples, self._model, near)
+        self._samples = replace(samples, scale=TargetScale.fitting(self._metric, samples.values, self._choice.scale))
         self._regressor = self._without_folds = None
 
     def predict(self, genotypes: Sequence[Sequence[int]] | Genotypes) -> Prediction:
@@ -197,7 +207,7 @@ class MetricPredictor:
             for fold in folds(len(every), NUM_INTERVAL_FOLDS):
                 rest = np.setdiff1d(every, fold)
                 data = samples.genotypes[rest], samples.targets[rest], samples.error_variance[rest]
-                model = make_model(self._genes, self.choice)
+                model = make_model(self._genes, self._costs, self._metric, self.choice)
                 if isinstance(model, GaussianProcess):
                     model.learn_covariance(*data)
                 model.fit(*data)
@@ -210,7 +220,7 @@ class MetricPredictor:
         if not samples.standard_errors.any():
             return samples.values
         left_out = regressor.left_out()
-        variance = left_out.variance * self.choice.widening**2
+        variance = (left_out.variance - left_out.doubt) * self.choice.widening**2
         trust = variance / (variance + samples.error_variance)
         return samples.scale.backward(left_out.mean + trust * (samples.targets - left_out.mean))
 
@@ -232,8 +242,8 @@ class MetricPredictor:
         }
 
     @classmethod
-    def from_state(cls, genes: Sequence[Gene], state: JsonValue) -> MetricPredictor:
-        """Inverse of `state`.
+    def from_state(cls, genes: Sequence[Gene], state: JsonValue, costs: ChoiceCosts | None = None) -> MetricPredictor:
+        """Inverse of `state`, given the same genes and costs.
 
         Raises:
             EngineError: the document is damaged or of another version.
@@ -241,7 +251,7 @@ class MetricPredictor:
         if not isinstance(state, Mapping) or state.get("state_version") != STATE_VERSION:
             raise EngineError(f"predictor state is damaged or not of version {STATE_VERSION}: fit the predictor anew")
         try:
-            predictor = cls(genes, metric_named(str(state["metric"])), PredictorModel(state["model"]))
+            predictor = cls(genes, metric_named(str(state["metric"])), PredictorModel(state["model"]), costs)
             samples = state["samples"]
             if samples is not None:
                 if not isinstance(samples, Mapping) or not isinstance(samples["genotypes"], Sequence):
@@ -257,7 +267,7 @@ class MetricPredictor:
         if self._samples is None:
             raise EngineError("predictor: fit it before asking for predictions")
         if self._regressor is None:
-            self._regressor = make_model(self._genes, self.choice)
+            self._regressor = make_model(self._genes, self._costs, self._metric, self.choice)
             samples = self._samples
             self._regressor.fit(samples.genotypes, samples.targets, samples.error_variance)
         return self._samples, self._regressor

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from nas_engine.cost.choice_costs import ChoiceCosts
 from nas_engine.cost.choice_kernel import JITTER, ChoiceKernel, Covariance
-from nas_engine.cost.encodings import FeatureEncoding, Features, Floats, GenotypeFeatures, Genotypes
+from nas_engine.cost.encodings import FeatureEncoding, Floats, GenotypeFeatures, Genotypes
 from nas_engine.cost.mean_arrays import ProcessArrays, TreeArrays, tree_columns
 from nas_engine.cost.posterior_mean import posterior_mean
 from nas_engine.domain.search_space import Gene
@@ -28,6 +29,16 @@ NUM_RANDOM_TREES = 40
 
 TREE_LENGTH = 0.15
 """Share of differing genes over which errors of trees are taken to become independent."""
+
+
+DOUBT_FREEDOM = 4.0
+"""Degrees of freedom of the Student-t distribution that errors to the worse side are taken to have."""
+
+MAX_DOUBTED = 300
+"""Samples from which the hyper-parameters of a model that doubts some are learned, once it is chosen."""
+
+DOUBT_ROUNDS = 2
+"""Times that samples are weighed against what the others say of them."""
 
 
 class Family(Enum):
@@ -46,38 +57,90 @@ class LeftOut:
     Attributes:
         mean: per sample.
         variance: that the model gives them.
+        doubt: part of the variance that only this sample has, as it came out far worse than the others say.
     """
 
     mean: Floats
     variance: Floats
+    doubt: Floats
 
 
 class GaussianProcess:
     """Posterior in closed form under a `ChoiceKernel`; without interactions it is Bayesian linear regression."""
 
-    def __init__(self, genes: Sequence[Gene], encoding: FeatureEncoding, *, interactions: bool = True) -> None:
-        self._features = GenotypeFeatures(genes, encoding)
+    def __init__(
+        self,
+        genes: Sequence[Gene],
+        encoding: FeatureEncoding,
+        costs: ChoiceCosts | None = None,
+        *,
+        interactions: bool = True,
+        doubts: bool = False,
+    ) -> None:
+        """See class.
+
+        Args:
+            genes: of the space.
+            encoding: of the genotypes.
+            costs: of the choices, for the encoding that needs them.
+            interactions: without them it is linear.
+            doubts: whether samples that came out far worse than the others say count less: what disturbs a timed run
+                makes it longer. Those that came out better are believed.
+        """
+        self._features = GenotypeFeatures(genes, encoding, costs)
+        self._doubts = doubts
         self._kernel = ChoiceKernel(self._features.blocks, interactions=interactions)
         self.covariance = Covariance.start(len(genes))
         self.evidence = -np.inf
+        """Logarithm of the likelihood per sample, none doubted, a constant apart; known once it has learned."""
 
     def learn_covariance(
         self, genotypes: Genotypes, targets: Floats, error_variance: Floats, start: Covariance | None = None
     ) -> None:
         """Choose the hyper-parameters."""
         features = self._features.of(genotypes)
-        self.covariance, self.evidence = self._kernel.most_likely(features, targets, error_variance, start)
+        self.covariance = self._kernel.most_likely(features, targets, error_variance, start)
+        self._known, self._targets = features, targets
+        half_determinant = self._condition(error_variance)
+        # Rasmussen & Williams, eq. 2.30.
+        self.evidence = -(0.5 * float(targets @ self._weights) + half_determinant) / len(targets)
+        if self._doubts:
+            self._weigh(error_variance)
+            self.covariance = self._kernel.most_likely(
+                features, targets, error_variance + self._doubt, self.covariance, MAX_DOUBTED
+            )
 
     def fit(self, genotypes: Genotypes, targets: Floats, error_variance: Floats) -> None:
         """Condition on samples, with the hyper-parameters as they are."""
-        self._known: Features = self._features.of(genotypes)
-        self._targets = targets
+        self._known, self._targets = self._features.of(genotypes), targets
+        self._condition(error_variance)
+        if self._doubts:
+            self._weigh(error_variance)
+
+    def _weigh(self, error_variance: Floats) -> None:
+        """Condition on the samples, each with the variance that a Student-t error as large as its own has.
+
+        Expectation and maximisation (Lange et al. 1989, "Robust statistical modeling using the t distribution"), with
+        the error that a sample has when it is left out, and on the worse side only.
+        """
+        for _ in range(DOUBT_ROUNDS):
+            left_out_variance = 1.0 / np.diag(self._precision)
+            error = self._weights * left_out_variance
+            squares = error**2 / (left_out_variance - self._doubt)
+            factor = np.where(error < 0.0, (DOUBT_FREEDOM + squares) / (DOUBT_FREEDOM + 1.0), 1.0)
+            doubt = (self.covariance.noise + error_variance) * np.maximum(factor - 1.0, 0.0)
+            self._condition(error_variance, doubt)
+
+    def _condition(self, error_variance: Floats, doubt: Floats | None = None) -> float:
+        """Condition on the samples; returns half the logarithm of the covariances' determinant."""
+        self._doubt = np.zeros(len(self._targets)) if doubt is None else doubt
         gram = self._kernel.between(self._known, self._known, self.covariance)
-        gram[np.diag_indices_from(gram)] += self.covariance.noise + JITTER + error_variance
+        gram[np.diag_indices_from(gram)] += self.covariance.noise + JITTER + error_variance + self._doubt
         factor = cho_factor(gram, lower=True, overwrite_a=True)
-        self._precision: Floats = cho_solve(factor, np.eye(len(targets)), overwrite_b=True)
-        self._weights: Floats = self._precision @ targets
+        self._precision: Floats = cho_solve(factor, np.eye(len(gram)), overwrite_b=True)
+        self._weights: Floats = self._precision @ self._targets
         self._mean: ProcessArrays | None = None
+        return float(np.log(np.diag(factor[0])).sum())
 
     def mean(self, genotypes: Genotypes) -> Floats:
         """The mean alone, which costs less, in single precision."""
@@ -114,7 +177,7 @@ class GaussianProcess:
             inverse = np.linalg.inv(self._precision[np.ix_(fold, fold)])
             mean[fold] = self._targets[fold] - inverse @ self._weights[fold]
             variance[fold] = np.diag(inverse)
-        return LeftOut(mean, variance)
+        return LeftOut(mean, variance, self._doubt)
 
 
 class Trees:
@@ -164,7 +227,7 @@ class Trees:
                     model = self._fitted(np.setdiff1d(every, fold))
                     mean[fold] = model.predict(self._columns(self._genotypes[fold]))
             variance = np.full(len(mean), float(np.mean((mean - self._targets) ** 2)))
-            self._left_out = LeftOut(mean, variance)
+            self._left_out = LeftOut(mean, variance, np.zeros(len(mean)))
         return self._left_out
 
     def _fitted(self, rows: NDArray[np.int64]) -> Any:

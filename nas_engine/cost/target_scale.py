@@ -12,7 +12,7 @@ from nas_engine.cost.encodings import Floats
 from nas_engine.domain.metric import Goal, Metric
 
 LOGARITHMIC_SPAN = 3.0
-"""Positive metrics that span more than this factor are learned on a logarithmic scale: errors are relative there."""
+"""Positive metrics that span more than this factor are learned on a logarithmic scale until models are compared."""
 
 TAIL_START = 3.0
 """Bad values farther from the median than this many times the good decile are drawn together logarithmically."""
@@ -34,11 +34,27 @@ class Scale(Enum):
 
     @classmethod
     def fitting(cls, metric: Metric, values: Floats) -> Scale:
-        """The scale for these values of a metric."""
+        """The scale for these values of a metric, before any model has said which fits better."""
         if metric.unit == "fraction":
             return cls.LOG_ERROR if values.max() < 1.0 else cls.LINEAR
         spans = values.min() > 0 and values.max() > LOGARITHMIC_SPAN * values.min()
         return cls.LOG if spans else cls.LINEAR
+
+    def holds(self, values: Floats) -> bool:
+        """Whether these values lie on it."""
+        match self:
+            case Scale.LINEAR:
+                return True
+            case Scale.LOG:
+                return bool(values.min() > 0.0)
+            case Scale.LOG_ERROR:
+                return bool(values.max() < 1.0)
+
+    def other(self, values: Floats) -> Scale | None:
+        """What else these values may be learned on: sums of terms, or products; None for what saturates."""
+        if self is Scale.LOG_ERROR or values.min() <= 0.0 or values.max() <= values.min():
+            return None
+        return Scale.LINEAR if self is Scale.LOG else Scale.LOG
 
     def forward(self, values: Floats) -> Floats:
         """Bring metric values onto the scale the process is fitted on."""
@@ -92,9 +108,10 @@ class TargetScale:
     deviation: float
 
     @classmethod
-    def fitting(cls, metric: Metric, values: Floats) -> TargetScale:
-        """The scale for these values of a metric."""
-        scale = Scale.fitting(metric, values)
+    def fitting(cls, metric: Metric, values: Floats, scale: Scale | None = None) -> TargetScale:
+        """The scale for these values of a metric; None leaves to their span which it is."""
+        if scale is None or not scale.holds(values):
+            scale = Scale.fitting(metric, values)
         sign = -1.0 if metric.goal is Goal.MINIMIZE else 1.0
         on_scale = sign * scale.forward(values)
         median = float(np.median(on_scale))

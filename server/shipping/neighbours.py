@@ -276,11 +276,12 @@ def _predicted(
     if len(known) < MIN_FITTED:
         return list(found), (f"too few latencies to predict the rest: {len(known)}, {MIN_FITTED} are needed",)
     try:
+        from nas_engine.cost.choice_costs import choice_costs
         from nas_engine.cost.predictor import MetricPredictor  # needs scipy, which a server alone may lack
     except ModuleNotFoundError:
         return list(found), ("the rest is not predicted: scipy is not installed where the server runs",)
-    predictor = MetricPredictor(space.genes, LATENCY_US)
     try:
+        predictor = MetricPredictor(space.genes, LATENCY_US, costs=choice_costs(space))
         predictor.fit(
             [genotype for genotype, _ in known],
             [value.value for _, value in known],

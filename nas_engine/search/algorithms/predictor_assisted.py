@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas_engine.cost.choice_costs import choice_costs
 from nas_engine.cost.estimate_quality import kendall_tau
 from nas_engine.cost.model_choice import ModelChoice, PredictorModel
 from nas_engine.cost.predictor import MIN_SAMPLES, MetricPredictor
@@ -155,10 +156,11 @@ class PredictorAssistedSearch(BaseSearchAlgorithm):
             return None
         known = self.problem.cheap_filter(results[0].genotype).values if self._filter_is_instant else {}
         genotypes = np.asarray([observation.genotype for observation in results], dtype=np.int64)
+        costs = choice_costs(self.problem.space)
         predictors = {}
         for metric in wanted:
             if metric not in known:
-                predictor = MetricPredictor(self.problem.space.genes, metric, self._model)
+                predictor = MetricPredictor(self.problem.space.genes, metric, self._model, costs)
                 earlier = self._choices.get(metric.name)
                 is_current = earlier is not None and len(results) < CHOOSE_ANEW * earlier.num_samples
                 predictor.fit(

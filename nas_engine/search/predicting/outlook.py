@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nas_engine.cost.choice_costs import choice_costs
 from nas_engine.cost.encodings import Floats
 from nas_engine.cost.model_choice import PredictorModel
 from nas_engine.cost.predictor import MetricPredictor
@@ -210,10 +211,11 @@ def _learned_from(problem: SearchProblem, results: Sequence[Observation]) -> lis
 def _light_predictors(problem: SearchProblem, results: Sequence[Observation]) -> dict[Metric, MetricPredictor]:
     """Gaussian processes of what the cheap filter does not know; trees are not tried."""
     known = problem.cheap_filter(results[0].genotype).values
+    costs = choice_costs(problem.space)
     predictors = {}
     for metric in problem.observed_metrics:
         if metric not in known:
-            predictors[metric] = MetricPredictor(problem.space.genes, metric, PredictorModel.GAUSSIAN_PROCESS)
+            predictors[metric] = MetricPredictor(problem.space.genes, metric, PredictorModel.GAUSSIAN_PROCESS, costs)
             predictors[metric].fit(
                 [o.genotype for o in results],
                 [o.objectives[metric] for o in results],

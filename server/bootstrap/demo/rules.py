@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas_engine.cost.choice_costs import choice_costs
 from nas_engine.cost.model_choice import PredictorModel
 from nas_engine.cost.predictor import MetricPredictor
 from nas_engine.domain.architecture import Genotype
@@ -59,9 +60,10 @@ class PredictedPicks:
         genotypes = np.asarray([one.genotype for one in known], dtype=np.int64)
         rng = np.random.default_rng(0)
         self._pool = rng.integers([gene.num_choices for gene in space.genes], size=(POOL_SIZE, len(space.genes)))
-        accuracy = MetricPredictor(space.genes, TOP1, PredictorModel.GAUSSIAN_PROCESS)
+        costs = choice_costs(space)
+        accuracy = MetricPredictor(space.genes, TOP1, PredictorModel.GAUSSIAN_PROCESS, costs)
         accuracy.fit(genotypes, [one.top1 for one in known])
-        latency = MetricPredictor(space.genes, LATENCY_US, PredictorModel.GAUSSIAN_PROCESS)
+        latency = MetricPredictor(space.genes, LATENCY_US, PredictorModel.GAUSSIAN_PROCESS, costs)
         latency.fit(genotypes, [one.latency_us for one in known])
         self._top1, self._latency_us = accuracy.mean(self._pool), latency.mean(self._pool)
 

@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 
+from nas_engine.cost.choice_costs import ChoiceCosts
 from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Posterior
 from nas_engine.cost.encodings import FeatureEncoding, GenotypeFeatures, distinct_encodings
 from nas_engine.cost.estimate_quality import kendall_tau
 from nas_engine.cost.model_choice import ModelChoice, PredictorModel
 from nas_engine.cost.predictor import MetricPredictor
-from nas_engine.cost.regressors import Family
+from nas_engine.cost.regressors import Family, GaussianProcess
 from nas_engine.cost.target_scale import Scale, TargetScale
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
@@ -101,7 +102,7 @@ def test_the_posterior_is_at_a_maximum_where_the_optimiser_stops() -> None:
     kernel, known = ChoiceKernel(computed.blocks, interactions=True), computed.of(sample(60, 11))
     targets = (additive(sample(60, 11)) - 1500.0) / 300.0
     posterior = Posterior(kernel, known, targets, np.zeros(60))
-    best, _ = kernel.most_likely(known, targets, np.zeros(60))
+    best = kernel.most_likely(known, targets, np.zeros(60))
     variables = posterior.packed(best)
     assert posterior(variables)[0] < posterior(posterior.packed(Covariance.start(8)))[0]
     for point in (variables, posterior.packed(Covariance.start(8))):
@@ -189,6 +190,106 @@ def test_intervals_of_models_that_still_learn_fast_do_not_hold_too_often() -> No
         found = additive(unseen) + noise[40:]
         held.append(float(((lower <= found) & (found <= upper)).mean()))
     assert 0.86 < np.mean(held) < 0.945
+
+
+STAGES = tuple(Gene(f"layer{i}", ("a", "b", "c", "d", "e", "skip"), f"stage{i // 5}") for i in range(20))
+"""A space whose labels say nothing."""
+
+COSTS = ChoiceCosts(np.random.default_rng(60).lognormal(0.0, 1.0, (120, 4)) * np.tile([1, 1, 1, 1, 1, 0], 20)[:, None])
+
+
+def stages(num: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(seed).integers(6, size=(num, 20))
+
+
+def priced(genotypes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """A latency in us whose layers take the longer of two of their costs."""
+    layer_us = 20.0 * np.maximum(COSTS.table[:, 0], 2.0 * COSTS.table[:, 1]) + 5.0 * COSTS.table[:, 3]
+    return np.asarray(500.0 + layer_us[genotypes + 6 * np.arange(20)].sum(axis=1))
+
+
+def test_costs_by_layer_graphs_tell_choices_that_were_hardly_measured() -> None:
+    known, unseen = stages(40, 61), stages(300, 62)
+    taus = []
+    for costs in (None, COSTS):
+        predictor = MetricPredictor(STAGES, LATENCY_US, costs=costs)
+        predictor.fit(known.tolist(), priced(known).tolist())
+        taus.append(kendall_tau(predictor.predict(unseen.tolist()).mean, priced(unseen)) or 0.0)
+    assert predictor.choice.encoding is FeatureEncoding.LAYERS
+    assert taus[1] > max(0.8, taus[0] + 0.15)
+    restored = MetricPredictor.from_state(STAGES, json.loads(canonical_json(predictor.state())), COSTS)
+    assert (restored.predict(unseen.tolist()).mean == predictor.predict(unseen.tolist()).mean).all()
+    with pytest.raises(EngineError, match="layers needs a space with layer graphs"):
+        MetricPredictor.from_state(STAGES, predictor.state()).predict(unseen.tolist())
+
+
+def test_the_gradient_of_what_costs_explain_is_right() -> None:
+    computed = GenotypeFeatures(STAGES, FeatureEncoding.LAYERS, COSTS)
+    known, targets = computed.of(stages(30, 63)), np.random.default_rng(64).normal(size=30)
+    posterior = Posterior(ChoiceKernel(computed.blocks, interactions=True), known, targets, np.zeros(30))
+    point = posterior.packed(Covariance.start(20, 4))
+    assert posterior.packed(posterior.unpacked(point)) == pytest.approx(point)
+    value, slopes = posterior(point)
+    for place in range(len(point)):
+        moved = point.copy()
+        moved[place] += 1e-5
+        assert (posterior(moved)[0] - value) / 1e-5 == pytest.approx(slopes[place], abs=1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("scale", [Scale.LINEAR, Scale.LOG])
+def test_sums_are_learned_as_sums_and_products_as_products(scale: Scale) -> None:
+    """Whatever factor they span: the sums here span more than 3, the products less."""
+    factor_og = np.random.default_rng(65).uniform(0.0, 1.0, (4, 8))
+
+    def latency(genotypes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        total = factor_og[genotypes, np.arange(8)].sum(axis=1)
+        return np.asarray(np.exp(0.28 * total) if scale is Scale.LOG else 100.0 * np.maximum(total - 1.0, 0.2))
+
+    known = sample(120, 66)
+    span = latency(known).max() / latency(known).min()
+    assert span < 3.0 if scale is Scale.LOG else span > 3.0
+    predictor = MetricPredictor(GENES, LATENCY_US)
+    predictor.fit(known.tolist(), latency(known).tolist())
+    assert predictor.choice.scale is scale
+
+
+def test_runs_that_were_disturbed_are_doubted_and_fast_ones_are_believed() -> None:
+    known, unseen = sample(120, 67), sample(200, 68)
+    noise = np.random.default_rng(69).normal(0.0, 15.0, 120)
+    values = additive(known) + noise
+    disturbed, fast = np.asarray([5, 30, 47, 66, 81, 110]), np.asarray([12, 77])
+    values[disturbed] += 500.0
+    values[fast] -= 200.0
+    off = []
+    for doubts in (False, True):
+        process = GaussianProcess(GENES, FeatureEncoding.CHOICES, doubts=doubts)
+        data = known, (1500.0 - values) / 300.0, np.zeros(120)  # larger targets are better
+        process.learn_covariance(*data)
+        process.fit(*data)
+        off.append(float(np.abs(1500.0 - 300.0 * process.predict(unseen)[0] - additive(unseen)).mean()))
+    assert off[1] < 0.8 * off[0]
+    doubt = process.left_out().doubt
+    assert set(np.argsort(doubt)[-6:]) == set(disturbed)
+    assert (doubt[fast] == 0.0).all()
+
+
+def test_choices_of_earlier_versions_are_read_as_they_were() -> None:
+    known, unseen = sample(40, 70), sample(20, 71)
+    predictor = MetricPredictor(GENES, LATENCY_US)
+    predictor.fit(known.tolist(), additive(known).tolist())
+    document = predictor.choice.document()
+    assert isinstance(document, dict)
+    del document["scale"]
+    earlier = ModelChoice.of(document)
+    assert earlier.scale is None
+    again = MetricPredictor(GENES, LATENCY_US)
+    again.fit(known.tolist(), additive(known).tolist(), choice=earlier)
+    assert kendall_tau(again.predict(unseen.tolist()).mean, additive(unseen)) == pytest.approx(1.0, abs=0.05)
+    # A choice that learned logarithms meets a value that has none.
+    values = additive(known)
+    values[0] = 0.0
+    again.fit(known.tolist(), values.tolist(), choice=ModelChoice.of({**document, "scale": "log"}))
+    assert np.isfinite(again.predict(unseen.tolist()).mean).all()
 
 
 def test_operators_are_alike_by_the_words_and_the_numbers_in_their_names() -> None:
