@@ -16,7 +16,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from nas_engine.domain.errors import EngineError, TrainingError
 from nas_engine.domain.json_value import JsonValue, parse_json
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.settings.base import SpecPart
+from nas_engine.settings.images import ImageForm
 from nas_engine.settings.kinds.datasets import SourceKind
 from nas_engine.settings.presets import TRAINING_PRESETS, ImagePreparation
 from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
@@ -140,19 +142,27 @@ def train_here(recipe: Recipe, run: LocalRun) -> None:
         EngineError: of the recipe, the data set, the device's memory, or the training.
     """
     space = create_space(recipe.space.id, recipe.space.parameters)
-    dataset = limited(_open(recipe, run), recipe.max_train_images)
+    dataset = limited(
+        open_images(recipe.images, recipe.resolution, None, recipe.image_form, run), recipe.max_train_images
+    )
     if dataset.num_classes != space.num_classes:
         raise TrainingError(
             f"the data set has {dataset.num_classes} classes, the recipe's space {space.num_classes}: "
             "set num_classes in its parameters"
         )
-    device = _join_processes(run.device)
+    with joined_processes(run.device) as device, threads(recipe.num_threads):
+        if isinstance(recipe, NetworkRecipe):
+            _retrain(recipe, space, dataset, run, device)
+        else:
+            _train(recipe, space, dataset, run, device)
+
+
+@contextmanager
+def joined_processes(wish: str) -> Iterator[torch.device]:
+    """The device of this process; under torchrun the group is joined before, and left once all are done."""
+    device = _join_processes(wish)
     try:
-        with threads(recipe.num_threads):
-            if isinstance(recipe, NetworkRecipe):
-                _retrain(recipe, space, dataset, run, device)
-            else:
-                _train(recipe, space, dataset, run, device)
+        yield device
         if dist.is_initialized():
             dist.barrier()  # one that leaves while another writes takes the group's connections along
     finally:
@@ -163,6 +173,11 @@ def train_here(recipe: Recipe, run: LocalRun) -> None:
 def train_to_the_end(recipe: Recipe, run: LocalRun) -> None:
     """Train as `train_here`; one of several processes ends with it."""
     train_here(recipe, run)
+    leave_the_others()
+
+
+def leave_the_others() -> None:
+    """End this process where it is one of several that torchrun started."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         leave(0)
 
@@ -243,17 +258,19 @@ def recipe_of(document: object) -> Recipe:
     return kind.model_validate(document)
 
 
-def _open(recipe: Recipe, run: LocalRun) -> ImageDataset:
-    images = recipe.images
+def open_images(
+    images: ImagePreparation, image_size: int | None, channels: int | None, form: ImageForm, run: LocalRun
+) -> ImageDataset:
+    """The data set of a run without a server, in a size (None: the preparation's) and form. Raises DatasetError."""
     return open_dataset(
         DatasetSource(
             kind=run.kind,
             path=run.data,
-            image_size=recipe.resolution or images.image_size,
-            channels=images.channels,
+            image_size=image_size or images.image_size,
+            channels=channels or images.channels,
             validation_fraction=images.validation_fraction,
             centre_crop=images.centre_crop,
-            form=recipe.image_form,
+            form=form,
         )
     )
 

@@ -59,6 +59,9 @@ def train(
     data_format: FormatOption = None,
     out: OutOption = None,
     device: DeviceOption = "auto",
+    cost_table: Annotated[
+        Path | None, typer.Option(help="With --local and the spec of a densenas search: file of its cost table.")
+    ] = None,
     follow: FollowOption = False,
     as_json: JsonOption = False,
     server: ServerOption = None,
@@ -86,7 +89,9 @@ def train(
     if local:
         from hilnas.cli.specs.local_trainings import LocalOptions, train_locally
 
-        train_locally(spec, preset, LocalOptions(data=data, kind=data_format, out=out, device=device))
+        train_locally(
+            spec, preset, LocalOptions(data=data, kind=data_format, out=out, device=device, cost_table=cost_table)
+        )
         return
     train_by(spec, follow=follow, as_json=as_json, server=server, token=token)
 

@@ -15,5 +15,7 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="With --local: f
 FormatOption = Annotated[
     SourceKind | None, typer.Option("--format", help="With --local: kind of the data set [folder].")
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="With --local: file of the trained weights.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="With --local: file of the trained weights, or of derived networks.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="With --local: auto, cpu or cuda.")]

@@ -6,9 +6,11 @@ Needs the extra `engine`.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,8 +19,12 @@ from hilnas.cli.terminal import make_console
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.uncertainty import value_text
+from nas_engine.settings.kinds.algorithms import deriving_settings
 from nas_engine.settings.kinds.datasets import SourceKind
-from nas_engine.settings.presets import TRAINING_PRESETS
+from nas_engine.settings.presets import TRAINING_PRESETS, ImagePreparation
+
+if TYPE_CHECKING:
+    from nas_engine.training.command import LocalRun
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -43,12 +49,14 @@ class LocalOptions:
         kind: of the data set; None: a folder, or without `data` the one that ships.
         out: file of the trained weights.
         device: `auto`, `cpu` or `cuda`.
+        cost_table: file of the table that a search which trains by itself pays by.
     """
 
     data: Path | None
     kind: SourceKind | None
     out: Path | None
     device: str
+    cost_table: Path | None = None
 
 
 def train_locally(spec: dict[str, JsonValue], preset: str | None, options: LocalOptions) -> None:
@@ -64,19 +72,56 @@ def train_locally(spec: dict[str, JsonValue], preset: str | None, options: Local
         raise SpecFileError(f"unknown device {options.device!r}: use one of {', '.join(DEVICES)}")
     if options.out is None:
         raise SpecFileError("--local writes the trained weights: name their file with --out FILE")
-    # A registered data set says how its images are prepared; here the preset does, or the spec's `images`.
-    images = {} if preset is None else {"images": TRAINING_PRESETS[preset].images.model_dump(mode="json")}
-    try:
-        recipe = recipe_of({**images, **spec})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise SpecFileError(f"/{'/'.join(map(str, first['loc']))}: {first['msg']}") from error
     kind = options.kind or (SourceKind.EMBEDDED if options.data is None else SourceKind.FOLDER)
     data = None if options.data is None else str(options.data)
     run = LocalRun(kind=kind, data=data, out=options.out, device=options.device)
+    if "algorithm" in spec:
+        _derive(spec, run, options.cost_table)
+        return
+    # A registered data set says how its images are prepared; here the preset does, or the spec's `images`.
+    images = {} if preset is None else {"images": TRAINING_PRESETS[preset].images.model_dump(mode="json")}
+    with _faults_of_spec():
+        recipe = recipe_of({**images, **spec})
+    with _drawn(run) as drawn:
+        train_to_the_end(recipe, drawn)
+
+
+def _derive(spec: Mapping[str, JsonValue], run: LocalRun, cost_table: Path | None) -> None:
+    """Derive what a search with an algorithm that trains by itself derives, as a server would be given it."""
+    from nas_engine.search.local_derivation import LocalDerivation, derive_here
+    from nas_engine.training.command import leave_the_others
+    from server.candidates.spec import parse_search_spec
+
+    with _faults_of_spec():
+        images = ImagePreparation.model_validate(spec.get("images", {}))
+        search = parse_search_spec({name: value for name, value in spec.items() if name != "images"})
+    settings = deriving_settings(search.algorithm)
+    if settings is None:
+        raise SpecFileError(f"a search with the algorithm {search.algorithm.kind} needs a server: it trains nothing")
+    wanted = LocalDerivation(
+        space=search.space, settings=settings, seed=search.seed, images=images, cost_table=cost_table
+    )
+    with _drawn(run) as drawn:
+        derive_here(wanted, drawn)
+    leave_the_others()
+
+
+@contextmanager
+def _faults_of_spec() -> Iterator[None]:
+    """Say the first fault of a document. Raises SpecFileError."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SpecFileError(f"/{'/'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+@contextmanager
+def _drawn(run: LocalRun) -> Iterator[LocalRun]:
+    """The run with its reports drawn on a terminal; a log gets a line of JSON for every report."""
     console = make_console(stderr=True)
     if not console.is_terminal or "WORLD_SIZE" in os.environ:  # under torchrun several processes share the terminal
-        train_to_the_end(recipe, run)  # a log gets a line of JSON for every report
+        yield run
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as shown:
@@ -86,4 +131,4 @@ def train_locally(spec: dict[str, JsonValue], preset: str | None, options: Local
             text = f"step, loss {value_text(report.loss, digits=4)}"
             shown.update(task, description=text, completed=report.step, total=report.num_steps)
 
-        train_to_the_end(recipe, replace(run, tell=tell))
+        yield replace(run, tell=tell)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,15 @@ import torch
 
 from hilnas.cli.main import main as hilnas
 from hilnas.cli.models.imported_supernets import imported_supernet
+from nas_engine.cost.cost_table import cost_table_document
+from nas_engine.cost.latency_table import mac_costs
+from nas_engine.spaces.densenas.space import DenseSpace
+from nas_engine.spaces.registry import create_space
 from nas_engine.supernet.tensor_file import read_tensors
 from nas_engine.supernet.weights import WeightStore
 from tests.support.samples.datasets import striped_images
 from tests.support.samples.training_run import tiny_config, tiny_space
+from tests.support.worlds.table_world import DENSE_SPACE
 
 ROOT = Path(__file__).parents[3]
 NUM_STEPS = 80
@@ -112,3 +119,59 @@ def test_a_local_training_takes_what_a_server_would(
     assert "--out FILE" in capsys.readouterr().err
     assert hilnas([*arguments(spec, data, out), "--device", "tpu"]) == 1
     assert "unknown device 'tpu'" in capsys.readouterr().err
+
+
+def search_file(folder: Path, **algorithm: object) -> str:
+    """The spec of a search that trains by itself, as a server takes it."""
+    settings = {
+        "kind": "densenas", "dataset": "stripes", "cost_factors": [0.0, 5.0], "cost_base": 1.5, "epochs": 2,
+        "first_architecture_epoch": 1, "batch_size": 12, "learning_rate": 0.02, "augmentation": "none",
+        "synchronised_norm": True, "checkpoint_every_steps": 2, **algorithm,
+    }  # fmt: skip
+    path = folder / "search.json"
+    path.write_text(json.dumps({"space": DENSE_SPACE, "objectives": [{"metric": "macs"}], "algorithm": settings}))
+    return str(path)
+
+
+def test_a_search_that_trains_by_itself_derives_without_a_server_alone_and_under_torchrun(
+    tmp_path: Path, data: str
+) -> None:
+    spec, alone, together = search_file(tmp_path), tmp_path / "alone.json", tmp_path / "together.json"
+    assert hilnas(arguments(spec, data, alone)) == 0
+    assert torchrun(spec, data, together).wait(TIMEOUT_S) == 0
+    one, two = (json.loads(path.read_text()) for path in (alone, together))
+    assert [found["cost_factor"] for found in one] == [0.0, 5.0]
+    for found, other in zip(one, two, strict=True):
+        assert other["architecture"] == found["architecture"]
+        assert other["expected_cost"] == pytest.approx(found["expected_cost"], rel=1e-3)
+    checkpoints = [tmp_path / f"alone.json.{number}.checkpoint" for number in range(2)]
+    before = [path.stat().st_mtime_ns for path in checkpoints]
+    assert hilnas(arguments(spec, data, alone)) == 0  # nothing is left to do
+    assert [path.stat().st_mtime_ns for path in checkpoints] == before
+    assert json.loads(alone.read_text()) == one
+
+
+def test_a_derivation_without_a_server_pays_by_the_table_that_its_search_names(
+    tmp_path: Path, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = create_space(DENSE_SPACE["id"], DENSE_SPACE["parameters"])
+    assert isinstance(space, DenseSpace)
+    content = cost_table_document(space, replace(mac_costs(space), unit="ms"), "a test")
+    table, other = tmp_path / "table.json", tmp_path / "other.json"
+    table.write_bytes(content)
+    other.write_bytes(content + b" ")
+    spec = search_file(tmp_path, cost_table=hashlib.sha256(content).hexdigest(), cost_factors=[0.1])
+    out = tmp_path / "out.json"
+    for more, said in (
+        ([], "give its file with --cost-table"),
+        (["--cost-table", str(other)], "the search wants cost table"),
+        (["--cost-table", str(tmp_path / "none")], "cannot be read"),
+    ):
+        assert hilnas([*arguments(spec, data, out), *more]) == 1
+        assert said in capsys.readouterr().err
+    assert hilnas([*arguments(spec, data, out), "--cost-table", str(table)]) == 0
+    (found,) = json.loads(out.read_text())
+    assert found["cost_unit"] == "ms"
+    spec = search_file(tmp_path, latency_table="ltab_1")
+    assert hilnas(arguments(spec, data, out)) == 1
+    assert "a latency table lies on a server" in capsys.readouterr().err

@@ -144,7 +144,7 @@ def test_what_trained_networks_are_judged_by_is_decoded_once(tmp_path: Path) -> 
 def test_what_epochs_of_a_derivation_are_compared_by_is_decoded_once(tmp_path: Path) -> None:
     write_images(tmp_path, 60)
     cache = PixelCache(tmp_path / "pixels", 1 << 30, min_free_bytes=0)
-    dataset = loaded(tmp_path, 12)
+    dataset = loaded(tmp_path, 8)
     parameters = {**DENSE_SPACE["parameters"], "num_classes": 2, "input_channels": 3}
     space = create_space("densenas-mbv2", parameters)
     assert isinstance(space, DenseSpace)
