@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas_engine.cost.choice_costs import ChoiceCosts
+from nas_engine.cost.prediction.choice_costs import ChoiceCosts
 from nas_engine.domain.views.operator_totals import QUANTITIES, OperatorKind
 
 FBNET_STAGES = (1, 4, 4, 4, 4, 4, 1)

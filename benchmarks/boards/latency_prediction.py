@@ -29,7 +29,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import RidgeCV
 
 from nas_engine.cost.estimate_quality import kendall_tau
-from nas_engine.cost.predictor import MetricPredictor
+from nas_engine.cost.prediction.predictor import MetricPredictor
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.search_space import Gene
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from starlette.testclient import TestClient
 
-from nas_engine.cost.predictor import MetricPredictor
-from nas_engine.cost.served_fit import NOMINAL
-from nas_engine.cost.served_predictor import MEDIA_TYPE
+from nas_engine.cost.prediction.predictor import MetricPredictor
+from nas_engine.cost.prediction.served_fit import NOMINAL
+from nas_engine.cost.prediction.served_predictor import MEDIA_TYPE
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.spaces.registry import create_space

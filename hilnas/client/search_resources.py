@@ -22,8 +22,9 @@ from nas_engine.settings.algorithms import WarmStartSettings
 from server.candidates.spec import SearchSpec
 from server.candidates.states import SearchState
 from server.searches.answers.schemas import AnswerResource
-from server.searches.candidate_schemas import CandidateResource, EvaluationResource, FrontResource
+from server.searches.candidate_schemas import CandidateResource, EvaluationResource
 from server.searches.comparing.schemas import ComparisonResource
+from server.searches.fronts.schemas import FrontResource
 from server.searches.history.schemas import HypervolumeResource
 from server.searches.schemas import SearchResource, ValidationReport
 from server.searches.trials.schemas import DEFAULT_LEASE_S

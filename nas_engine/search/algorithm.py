@@ -27,7 +27,7 @@ from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.search_space import SearchSpace
 
 if TYPE_CHECKING:
-    from nas_engine.cost.predictor import MetricPredictor
+    from nas_engine.cost.prediction.predictor import MetricPredictor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

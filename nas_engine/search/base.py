@@ -23,7 +23,7 @@ from nas_engine.search.encoding import Encoding
 from nas_engine.search.ledger import CandidateLedger
 
 if TYPE_CHECKING:
-    from nas_engine.cost.predictor import MetricPredictor
+    from nas_engine.cost.prediction.predictor import MetricPredictor
 
 SCHEMA_VERSION = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from nas_engine.cost.predictor import MetricPredictor
+from nas_engine.cost.prediction.predictor import MetricPredictor
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError, SearchStateError
 from nas_engine.domain.json_value import JsonValue, canonical_json

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -17,7 +16,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
-from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
@@ -25,7 +23,6 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from prometheus_client.core import GaugeMetricFamily, Metric
 from pydantic import ValidationError
 
 from nas_engine.domain.measurement import DeviceClass
@@ -42,13 +39,13 @@ from server.bootstrap.agents import agent_services
 from server.bootstrap.housekeeping import Housekeeping
 from server.bootstrap.http.app import create_app
 from server.bootstrap.http.connections import raise_file_limit
-from server.bootstrap.http.schemas import ReadinessCheck
+from server.bootstrap.http.health import artifacts_check, database_check, job_depths
 from server.bootstrap.http.system_routes import Probes
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
 from server.bootstrap.owners import all_orders, all_owners
 from server.bootstrap.references import all_references
-from server.bootstrap.schema import current_revision, head_revision, open_database
+from server.bootstrap.schema import open_database
 from server.bootstrap.secret_files import PendingSecret, secret_key, signing_key
 from server.bootstrap.served_certificates import ServedCertificates
 from server.bootstrap.settings import Settings
@@ -87,7 +84,7 @@ from server.measuring.queries import Latencies
 from server.searches.admission import Admission
 from server.searches.answers.answer import Answers
 from server.searches.comparing.comparison import Comparisons
-from server.searches.fronts import FrontMaths, Fronts
+from server.searches.fronts.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
 from server.searches.trials.trials import Trials
 from server.shipping.bundles import EvidenceBundles
@@ -188,8 +185,8 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
         ended=sessions.ended,
     )
     files = FileByteStore(settings.effective_artifact_dir, min_free_bytes=settings.min_free_bytes)
-    probes = Probes((lambda: _database_check(engine, settings.min_free_bytes), lambda: _artifacts_check(files)))
-    health = (Metrics((lambda: _job_depths(dispatch),)), probes)
+    probes = Probes((lambda: database_check(engine, settings.min_free_bytes), lambda: artifacts_check(files)))
+    health = (Metrics((lambda: job_depths(dispatch),)), probes)
     core = (api_settings, uow, all_references(uow), Events(uow, wakeups), Idempotency(uow), page_tokens, hub, *health)
 
     artifacts = Artifacts(uow, files)
@@ -384,37 +381,3 @@ def _announce(stack: ExitStack, settings: Settings, listener: socket.socket, rpc
 
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _database_check(engine: sa.Engine, min_free_bytes: int) -> ReadinessCheck:
-    try:
-        current = current_revision(engine)
-    except sa.exc.SQLAlchemyError as error:
-        return ReadinessCheck(name="database", ok=False, detail=f"not reachable: {type(error).__name__}")
-    newest = head_revision()
-    if current != newest:
-        return ReadinessCheck(name="database", ok=False, detail=f"schema is {current}, this server needs {newest}")
-    if engine.dialect.name == "sqlite":
-        file = Path(str(engine.url.database)).absolute()
-        for path in (file, file.parent):
-            if not os.access(path, os.W_OK):  # what is there can still be read
-                detail = f"{path} cannot be written: mount its disk for writing, or give it to this user"
-                return ReadinessCheck(name="database", ok=False, detail=detail)
-        free_bytes = shutil.disk_usage(file.parent).free
-        if free_bytes < min_free_bytes:
-            detail = f"its disk has {free_bytes} bytes free, {min_free_bytes} must stay free (HILNAS_MIN_FREE_BYTES)"
-            return ReadinessCheck(name="database", ok=False, detail=detail)
-    return ReadinessCheck(name="database", ok=True, detail=f"schema {current}")
-
-
-def _artifacts_check(files: FileByteStore) -> ReadinessCheck:
-    fault = files.fault()
-    return ReadinessCheck(name="artifacts", ok=fault is None, detail=fault or "uploads are taken")
-
-
-def _job_depths(dispatch: Dispatch) -> Metric:
-    jobs = GaugeMetricFamily("hilnas_jobs", "Jobs that wait and run.", labels=("kind", "state"))
-    for depth in dispatch.depths():
-        jobs.add_metric((depth.kind.value, "queued"), depth.num_queued)
-        jobs.add_metric((depth.kind.value, "leased"), depth.num_leased)
-    return jobs

@@ -58,7 +58,7 @@ from server.measuring.worker.golden import make_golden_when_needed
 from server.measuring.worker.rknn import RknnMaker
 from server.searches.admission import Admission
 from server.searches.evaluation_results import EvaluationResults
-from server.searches.fronts import FrontMaths, Fronts
+from server.searches.fronts.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
 from server.searches.steps.derivations import Derivations
 from server.searches.steps.long_jobs import LongJobs

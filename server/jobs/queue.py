@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,14 +12,14 @@ from sqlalchemy.exc import IntegrityError
 
 from server.access.principal import Principal
 from server.access.store import owned_by
-from server.core.database.labels import labels
 from server.core.database.prepared import fetch
 from server.core.database.statements import key_parameters, update_row
 from server.core.database.store import where_given
-from server.core.database.types import Digest, later, now
+from server.core.database.types import later, now
 from server.core.errors import ConflictError, LeaseLostError
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
+from server.jobs.claims import claim_statement, held_statement, ready_statement, soonest_statement, values_of
 from server.jobs.failures import Failure
 from server.jobs.job import ClaimRequest, Job, JobOrder, JobQuery, LeaseRef, NewJob, QueueDepth
 from server.jobs.lease_history import LeaseHistory
@@ -28,10 +27,8 @@ from server.jobs.states import JobKind, JobPhase, JobState
 from server.jobs.tables import JOBS, job_exclusions, jobs, leases
 
 NUM_TIMED = 20  # jobs that an estimate of waiting time rests on
-MAX_SHAPES = 256  # of claims whose statements are kept
 
 _ACTIVE = (JobState.QUEUED, JobState.LEASED)
-_IN_TURN = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
 _DEAD = (jobs.c.state == JobState.LEASED, jobs.c.lease_expires_at < now())
 _ACTIVE_LITERALS = [sa.literal(state, jobs.c.state.type) for state in _ACTIVE]
 _ACTIVE_UNDER = (
@@ -183,7 +180,7 @@ class JobStore(LeaseHistory):
 
     def claim_job(self, request: ClaimRequest) -> Job | None:
         """Lease the first queued job the claimant may do; None where there is none."""
-        job = self._only(JOBS, _claim(_shape(request)), _said(request))
+        job = self._only(JOBS, claim_statement(request), values_of(request))
         if job is None:
             return None
         values: dict[str, Any] = {
@@ -201,10 +198,10 @@ class JobStore(LeaseHistory):
 
     def claimable_in_s(self, request: ClaimRequest) -> float | None:
         """Seconds until the claimant may do a queued job, 0 for now, None for none; writes and locks nothing."""
-        shape, said = _shape(request), _said(request)
-        if fetch(self._connection, _ready(shape), said):
+        values = values_of(request)
+        if fetch(self._connection, ready_statement(request), values):
             return 0.0
-        ((soonest, current),) = fetch(self._connection, _soonest(shape), said)
+        ((soonest, current),) = fetch(self._connection, soonest_statement(request), values)
         return None if soonest is None else max(0.0, (soonest - current).total_seconds())
 
     def renew_lease(self, job: Job, ttl_s: float, phase: JobPhase | None) -> None:
@@ -221,7 +218,7 @@ class JobStore(LeaseHistory):
 
     def held_job(self, request: ClaimRequest) -> Job | None:
         """The first job the claimant may do that another holds ahead, being busy itself; not locked."""
-        return self._only(JOBS, _held(_shape(request)), _said(request))
+        return self._only(JOBS, held_statement(request), values_of(request))
 
     def lock_job_of_lease(self, lease: LeaseRef) -> Job:
         """Lock the job if `lease` is its current one."""
@@ -350,91 +347,3 @@ def _leased_beyond(ttl_s: float, kinds: Sequence[JobKind]) -> tuple[sa.ColumnEle
 
 def _delayed_beyond(delay_s: float) -> tuple[sa.ColumnElement[bool], ...]:
     return (jobs.c.state == JobState.QUEUED, jobs.c.not_before > later(delay_s))
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """What of a claim's request decides its statement; the rest are bound values."""
-
-    kinds: tuple[JobKind, ...]
-    num_pool_keys: int
-    num_labels: int
-    of_search: bool
-
-
-def _shape(request: ClaimRequest) -> _Shape:
-    return _Shape(request.kinds, len(request.pool_keys), len(request.labels), request.search_id is not None)
-
-
-def _said(request: ClaimRequest) -> dict[str, Any]:
-    """The bound values of a request."""
-    return {
-        "owner": request.owner,
-        "device_id": request.device_id,
-        "device_type": request.device_type,
-        **({} if request.search_id is None else {"search_id": request.search_id}),
-        **{f"pool_key_{n}": key for n, key in enumerate(sorted(request.pool_keys))},
-        **{f"label_{n}": key for n, key in enumerate(sorted(request.labels))},
-        **{f"value_{n}": request.labels[key] for n, key in enumerate(sorted(request.labels))},
-    }
-
-
-@lru_cache(MAX_SHAPES)
-def _claim(shape: _Shape) -> sa.Select[Any]:
-    return _claimable(JOBS.select(), shape).with_for_update(skip_locked=True, of=jobs)
-
-
-@lru_cache(MAX_SHAPES)
-def _ready(shape: _Shape) -> sa.Select[Any]:
-    return _claimable(sa.select(sa.literal(1)).select_from(jobs), shape)
-
-
-@lru_cache(MAX_SHAPES)
-def _soonest(shape: _Shape) -> sa.Executable:
-    return sa.select(sa.func.min(jobs.c.not_before), now()).where(*_suits(shape))
-
-
-@lru_cache(MAX_SHAPES)
-def _held(shape: _Shape) -> sa.Select[Any]:
-    busy = jobs.alias("busy")
-    is_busy = sa.exists().where(
-        busy.c.lease_owner == jobs.c.lease_owner,
-        busy.c.state == JobState.LEASED,
-        busy.c.accepted,
-        busy.c.id != jobs.c.id,
-    )
-    unbegun = (~jobs.c.accepted, ~jobs.c.cancel_requested, jobs.c.lease_owner != sa.bindparam("owner"), is_busy)
-    return JOBS.select(*_suits(shape, JobState.LEASED), *unbegun).order_by(*_IN_TURN).limit(1)
-
-
-def _claimable(statement: sa.Select[Any], shape: _Shape) -> sa.Select[Any]:
-    """The first queued job that the claimant may do now, in the order of the index."""
-    return statement.where(*_suits(shape), jobs.c.not_before <= now()).order_by(*_IN_TURN).limit(1)
-
-
-def _suits(shape: _Shape, state: JobState = JobState.QUEUED) -> tuple[sa.ColumnElement[bool], ...]:
-    """Jobs of a state that the claimant may do, now or once their back-off is over."""
-    excluded = sa.exists().where(job_exclusions.c.job_id == jobs.c.id, job_exclusions.c.owner == sa.bindparam("owner"))
-    carried = [
-        sa.and_(labels.c.key == sa.bindparam(f"label_{n}"), labels.c.value == sa.bindparam(f"value_{n}"))
-        for n in range(shape.num_labels)
-    ]
-    uncarried = sa.exists().where(labels.c.owner_id == jobs.c.id, ~sa.or_(sa.false(), *carried))
-    offered = [sa.bindparam(f"pool_key_{n}", type_=Digest) for n in range(shape.num_pool_keys)]
-    kinds = [sa.literal(kind, jobs.c.kind.type) for kind in shape.kinds]
-    return (
-        jobs.c.state == state,
-        # One kind as an equality: the index then gives the order, and the first match ends the search.
-        jobs.c.kind == shape.kinds[0] if len(shape.kinds) == 1 else _among(jobs.c.kind, kinds),
-        *([jobs.c.search_id == sa.bindparam("search_id")] if shape.of_search else []),
-        sa.or_(jobs.c.target_device_id.is_(None), jobs.c.target_device_id == sa.bindparam("device_id")),
-        sa.or_(jobs.c.target_device_type.is_(None), jobs.c.target_device_type == sa.bindparam("device_type")),
-        sa.or_(jobs.c.target_pool_key.is_(None), _among(jobs.c.target_pool_key, offered)),
-        ~excluded,
-        ~uncarried,
-    )
-
-
-def _among(column: sa.Column[Any], values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[bool]:
-    """The column holds one of the values; an empty list would be one whose length is said at each call."""
-    return column.in_(values) if values else sa.false()

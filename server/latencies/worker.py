@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from nas_engine.cost.served_fit import NOMINAL, fit_served
-from nas_engine.cost.served_predictor import MEDIA_TYPE
+from nas_engine.cost.prediction.served_fit import NOMINAL, fit_served
+from nas_engine.cost.prediction.served_predictor import MEDIA_TYPE
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.metrics import LATENCY_US
 from server.artifacts.artifacts import Artifacts

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.metric import Goal, Metric
 from nas_engine.domain.metrics import column_for, declarations, searched_names
-from nas_engine.domain.objective import Objective
 from nas_engine.domain.uncertainty import Interval, quantity_text
 from nas_engine.settings.base import OWN_METRIC_PATTERN, OneOf, OneOfMetrics
 from server.candidates.candidate import MetricValue
@@ -362,87 +359,3 @@ class EvaluationResource(Resource):
 
     created_at: datetime
     """Time at which it was stored, RFC 3339."""
-
-
-class FrontPointResource(Resource):
-    """One member of a front."""
-
-    candidate: CandidateResource
-    """The candidate at this point."""
-
-    values: list[float]
-    """Values of the objectives, one each, in the front's order and units."""
-
-    uncertainties: list[float | None]
-    """Standard errors of the values; null where exact or not known."""
-
-    def intervals(self, objectives: Sequence[FrontObjectiveResource]) -> list[Interval]:
-        """The values with their 95 % intervals: the candidate's own where the value at this point is its own."""
-        known = {one.name: one.interval for one in self.candidate.values}
-        return [
-            interval
-            if (interval := known.get(objective.metric)) is not None and interval.value == value
-            else Interval.of_error(value, error)
-            for objective, value, error in zip(objectives, self.values, self.uncertainties, strict=True)
-        ]
-
-
-class FrontObjectiveResource(Resource):
-    """One axis of a front."""
-
-    metric: MetricOfSearch
-    """Name of the objective's metric."""
-
-    unit: str
-    """Unit of its values; empty for plain numbers."""
-
-    goal: str
-    """Direction of improvement: minimize or maximize."""
-
-    column: str = ""
-    """Short words for the metric, above columns and at axes."""
-
-    @classmethod
-    def of_objective(cls, objective: Objective) -> FrontObjectiveResource:
-        """The resource of an objective of a search."""
-        return cls.of(objective, objective.metric, column=column_for(objective.metric))
-
-
-class FrontResource(Resource):
-    """The non-dominated candidates of a search among those with every objective known and every constraint met."""
-
-    search_id: Id
-    """Search whose candidates it is taken from."""
-
-    objectives: list[FrontObjectiveResource]
-    """Axes of the front, in the order of every list of values."""
-
-    dominance: Dominance
-    """How candidates were compared: by their values, or by their 95 % confidence intervals."""
-
-    latency_kind: LatencySourceName | None
-    """Kind of every latency of this front; null where latency is no objective and no constraint."""
-
-    device_class: DeviceClass | None
-    """Class of the devices that gave its latencies; null where latency is not wanted."""
-
-    hardware_key: str | None
-    """Hardware key that every latency is filed under; null where latency is not wanted."""
-
-    num_complete: int
-    """Number of complete candidates it was taken from."""
-
-    num_feasible: int
-    """Number of complete candidates with every objective known and every constraint met."""
-
-    points: list[FrontPointResource]
-    """Non-dominated candidates, sorted by the first objective, best first."""
-
-    dominated: list[FrontPointResource]
-    """The other complete candidates, feasible or not, where they were asked for."""
-
-    hypervolume: float | None
-    """Hypervolume against reference_point, in the objectives' own units; null for an empty front."""
-
-    reference_point: list[float] | None
-    """Reference point of the hypervolume, one value per objective; null before the first front."""

@@ -45,8 +45,8 @@ from server.latency_tables.routes import Steering, SteeringDep, batch_path
 from server.searches.admission import SpecReport
 from server.searches.batches_as_searches import batch_as_search
 from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
-from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
-from server.searches.fronts import Front, Fronts
+from server.searches.fronts.fronts import Front, Fronts
+from server.searches.fronts.schemas import FrontObjectiveResource, FrontPointResource, FrontResource
 from server.searches.history.times import time_of_search, times_of_searches
 from server.searches.schemas import (
     CheckpointResource,

@@ -276,8 +276,8 @@ def _predicted(
     if len(known) < MIN_FITTED:
         return list(found), (f"too few latencies to predict the rest: {len(known)}, {MIN_FITTED} are needed",)
     try:
-        from nas_engine.cost.choice_costs import choice_costs
-        from nas_engine.cost.predictor import MetricPredictor  # needs scipy, which a server alone may lack
+        from nas_engine.cost.prediction.choice_costs import choice_costs
+        from nas_engine.cost.prediction.predictor import MetricPredictor  # needs scipy, which a server alone may lack
     except ModuleNotFoundError:
         return list(found), ("the rest is not predicted: scipy is not installed where the server runs",)
     try:

@@ -14,7 +14,8 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.metrics import DEVICE_TOP1, declarations, declared_metric
 from nas_engine.domain.uncertainty import Interval, number_text, shown_in
 from server.searches.answers.schemas import AnswerMemberResource, AnswerResource
-from server.searches.candidate_schemas import CandidateResource, FrontResource, MetricValueResource
+from server.searches.candidate_schemas import CandidateResource, MetricValueResource
+from server.searches.fronts.schemas import FrontResource
 
 _DEVICES = {"board": "a board", "emulated": "an emulated device", "simulated": "a simulated device"}
 _LOSS = "loss on the device"

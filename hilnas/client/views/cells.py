@@ -14,7 +14,8 @@ from nas_engine.domain.text import duration_text
 from nas_engine.domain.uncertainty import Interval, number_text, quantity_text, shown_in, value_text
 from server.jobs.spent.schemas import TimeResource
 from server.measuring.schemas import MeasurementResource
-from server.searches.candidate_schemas import CandidateResource, FrontPointResource
+from server.searches.candidate_schemas import CandidateResource
+from server.searches.fronts.schemas import FrontPointResource
 from server.searches.schemas import SearchResource
 from server.training.networks.schemas import NetworkResource
 from server.training.schemas import SupernetResource

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from hilnas.client.errors import MissingPackageError
-from server.searches.candidate_schemas import CandidateResource, FrontPointResource
+from server.searches.candidate_schemas import CandidateResource
+from server.searches.fronts.schemas import FrontPointResource
 
 if TYPE_CHECKING:
     import pandas

@@ -7,7 +7,7 @@ from hilnas.client.views.metric_titles import column_title, metric_title
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import is_measured
 from nas_engine.domain.uncertainty import Interval, quantity_text, shown_in
-from server.searches.candidate_schemas import FrontObjectiveResource, FrontPointResource, FrontResource
+from server.searches.fronts.schemas import FrontObjectiveResource, FrontPointResource, FrontResource
 from server.searches.history.schemas import HypervolumeResource
 from server.training.curves.schemas import CurveResource
 

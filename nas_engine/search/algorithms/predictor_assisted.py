@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_engine.cost.choice_costs import choice_costs
 from nas_engine.cost.estimate_quality import kendall_tau
-from nas_engine.cost.model_choice import ModelChoice, PredictorModel
-from nas_engine.cost.predictor import MIN_SAMPLES, MetricPredictor
+from nas_engine.cost.prediction.choice_costs import choice_costs
+from nas_engine.cost.prediction.model_choice import ModelChoice, PredictorModel
+from nas_engine.cost.prediction.predictor import MIN_SAMPLES, MetricPredictor
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric

@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.cost.encodings import Floats, Genotypes
+from nas_engine.cost.prediction.encodings import Floats, Genotypes
 from nas_engine.domain.architecture import Genotype
 from nas_engine.search.encoding import Encoding
 from nas_engine.search.ledger import CandidateLedger

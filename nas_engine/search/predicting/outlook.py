@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nas_engine.cost.choice_costs import choice_costs
-from nas_engine.cost.encodings import Floats
-from nas_engine.cost.model_choice import PredictorModel
-from nas_engine.cost.predictor import MetricPredictor
+from nas_engine.cost.prediction.choice_costs import choice_costs
+from nas_engine.cost.prediction.encodings import Floats
+from nas_engine.cost.prediction.model_choice import PredictorModel
+from nas_engine.cost.prediction.predictor import MetricPredictor
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.metric import Metric

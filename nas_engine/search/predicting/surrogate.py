@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from nas_engine.cost.encodings import Floats, Genotypes
-from nas_engine.cost.predictor import MetricPredictor
+from nas_engine.cost.prediction.encodings import Floats, Genotypes
+from nas_engine.cost.prediction.predictor import MetricPredictor
 from nas_engine.domain.metric import Goal, Metric
 from nas_engine.domain.objective import Constraint
 from nas_engine.search.algorithm import Observation, SearchProblem

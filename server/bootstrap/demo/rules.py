@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_engine.cost.choice_costs import choice_costs
-from nas_engine.cost.model_choice import PredictorModel
-from nas_engine.cost.predictor import MetricPredictor
+from nas_engine.cost.prediction.choice_costs import choice_costs
+from nas_engine.cost.prediction.model_choice import PredictorModel
+from nas_engine.cost.prediction.predictor import MetricPredictor
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.metrics import LATENCY_US, TOP1
 from nas_engine.domain.search_space import SearchSpace

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import cast
 
-from nas_engine.cost.served_predictor import ServedEstimates, ServedPredictor
+from nas_engine.cost.prediction.served_predictor import ServedEstimates, ServedPredictor
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue

@@ -16,7 +16,7 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.measuring.store import MeasurementStore
 from server.searches.answers.verdict import Verdict
-from server.searches.fronts import Front, Fronts
+from server.searches.fronts.fronts import Front, Fronts
 
 AnswersByCandidate = Mapping[Metric, Mapping[str, CorrectAnswers]]
 MAX_CONSIDERED = 1000  # candidates beside the front that are looked at where the bound is no objective of the search

@@ -12,7 +12,7 @@ from server.candidates.candidate import Candidate
 from server.core.database.transaction import UnitOfWork
 from server.core.errors import InvalidValueError
 from server.searches.answers.answer import measured_intervals
-from server.searches.fronts import Front, FrontMaths, Fronts, default_reference
+from server.searches.fronts.fronts import Front, FrontMaths, Fronts, default_reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

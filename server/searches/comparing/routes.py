@@ -14,7 +14,6 @@ from server.core.http.problem_types import NOT_FOUND
 from server.core.http.provide import provided
 from server.core.http.resources import interval_resource
 from server.searches.answers.answer import intervals_of
-from server.searches.candidate_schemas import FrontObjectiveResource
 from server.searches.comparing.comparison import ComparedFront, Comparisons
 from server.searches.comparing.schemas import (
     ComparedPointResource,
@@ -22,6 +21,7 @@ from server.searches.comparing.schemas import (
     ComparisonQuery,
     ComparisonResource,
 )
+from server.searches.fronts.schemas import FrontObjectiveResource
 
 router = api_router("searches")
 ComparisonsDep = Annotated[Comparisons, provided(Comparisons)]

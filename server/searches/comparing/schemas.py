@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.candidates.states import SearchState
 from server.core.http.resources import Id, IntervalResource, Resource
-from server.searches.candidate_schemas import FrontObjectiveResource
+from server.searches.fronts.schemas import FrontObjectiveResource
 
 MAX_COMPARED = 20
 

@@ -10,8 +10,8 @@ from server.access.auth import Permitted
 from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.problem_types import NOT_FOUND
 from server.core.http.provide import provided
-from server.searches.candidate_schemas import FrontObjectiveResource
-from server.searches.fronts import Fronts
+from server.searches.fronts.fronts import Fronts
+from server.searches.fronts.schemas import FrontObjectiveResource
 from server.searches.history.schemas import HypervolumeQuery, HypervolumeResource
 
 router = api_router("searches")

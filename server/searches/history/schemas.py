@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.core.http.resources import Id, Resource
-from server.searches.candidate_schemas import FrontObjectiveResource
+from server.searches.fronts.schemas import FrontObjectiveResource
 
 
 class HypervolumeQuery(BaseModel):

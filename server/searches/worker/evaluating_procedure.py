@@ -11,7 +11,7 @@ from nas_engine.search.algorithm import Rejection, SearchAlgorithm, SearchProble
 from nas_engine.search.predicting.outlook import Outlook
 from nas_engine.settings.stopping import PlateauSettings, StopSettings
 from server.candidates.states import EndReason
-from server.searches.fronts import Front
+from server.searches.fronts.fronts import Front
 from server.searches.steps.step import ShiftOrder, StepInput, StepStatus
 from server.searches.worker.engine_terms import observe
 from server.searches.worker.procedure import Proposal, ask_algorithm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.searches.fronts import Front, Fronts
+from server.searches.fronts.fronts import Front, Fronts
 from server.searches.steps.step import StepInput
 from server.searches.worker.procedure import Procedure
 from server.searches.worker.remeasure import candidates_to_remeasure

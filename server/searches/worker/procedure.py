@@ -12,7 +12,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import Rejection, SearchAlgorithm
 from nas_engine.search.predicting.outlook import Forecast
 from server.candidates.states import EndReason
-from server.searches.fronts import Front
+from server.searches.fronts.fronts import Front
 from server.searches.steps.step import LongJobOrder, StepInput, StepStatus
 
 _NOT_PREDICTED = Forecast(None, "a search of this kind predicts no gains")

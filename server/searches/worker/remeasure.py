@@ -9,7 +9,7 @@ from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search
 from server.candidates.spec import Confirmation
-from server.searches.fronts import Front, Fronts
+from server.searches.fronts.fronts import Front, Fronts
 
 NOISY = 0.02
 """Half-width of a latency's 95 % interval, as a share of it, beyond which the front may hold it by luck."""

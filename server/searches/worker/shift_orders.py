@@ -8,7 +8,7 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from server.jobs.states import JobKind
-from server.searches.fronts import Front
+from server.searches.fronts.fronts import Front
 from server.searches.steps.step import ShiftOrder, StepInput
 
 

@@ -13,7 +13,7 @@ from nas_engine.settings.kinds.algorithms import deriving_settings
 from server.candidates.spec import SearchSpec
 from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
-from server.searches.fronts import Fronts
+from server.searches.fronts.fronts import Fronts
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepInput, StepStatus
 from server.searches.steps.steps import SearchSteps
 from server.searches.worker.deriving.procedure import DerivationProcedure

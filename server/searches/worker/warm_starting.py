@@ -9,7 +9,7 @@ from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.search.warm_start import WarmStartRejection, warm_start
-from server.searches.fronts import Fronts
+from server.searches.fronts.fronts import Fronts
 from server.searches.steps.step import StepInput
 from server.searches.worker.procedure import Procedure
 

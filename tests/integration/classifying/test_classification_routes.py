@@ -32,7 +32,7 @@ from server.core.ids import IdPrefix, new_id
 from server.fleet.device import Device
 from server.jobs.job import Job
 from server.jobs.states import JobKind
-from server.searches.candidate_schemas import FrontResource
+from server.searches.fronts.schemas import FrontResource
 from tests.support.samples.classifying import LABELS, NUM_CLASSES, answers, image_set, row_classifier
 from tests.support.worlds.api_world import ADMIN, World, capabilities, cheap_spec
 

@@ -15,7 +15,7 @@ from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.metrics import LATENCY_US, MACS, TOP1
 from nas_engine.domain.objective import Objective
-from server.searches.fronts import FrontMaths
+from server.searches.fronts.fronts import FrontMaths
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog
 
@@ -109,7 +109,7 @@ def test_a_malformed_data_set_file_is_refused_with_its_name(tmp_path: Path, cont
 
 
 def test_the_catalog_needs_no_torch() -> None:
-    modules = "server.spaces.catalog, server.searches.fronts, server.spaces.datasets"
+    modules = "server.spaces.catalog, server.searches.fronts.fronts, server.spaces.datasets"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from nas_engine.cost.choice_costs import ChoiceCosts
-from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance, Posterior
-from nas_engine.cost.encodings import FeatureEncoding, GenotypeFeatures, distinct_encodings
 from nas_engine.cost.estimate_quality import kendall_tau
-from nas_engine.cost.model_choice import ModelChoice, PredictorModel
-from nas_engine.cost.predictor import MetricPredictor
-from nas_engine.cost.regressors import Family, GaussianProcess
-from nas_engine.cost.target_scale import Scale, TargetScale
+from nas_engine.cost.prediction.choice_costs import ChoiceCosts
+from nas_engine.cost.prediction.choice_kernel import ChoiceKernel, Covariance, Posterior
+from nas_engine.cost.prediction.encodings import FeatureEncoding, GenotypeFeatures, distinct_encodings
+from nas_engine.cost.prediction.model_choice import ModelChoice, PredictorModel
+from nas_engine.cost.prediction.predictor import MetricPredictor
+from nas_engine.cost.prediction.regressors import Family, GaussianProcess
+from nas_engine.cost.prediction.target_scale import Scale, TargetScale
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
 from nas_engine.domain.metrics import LATENCY_US, TOP1

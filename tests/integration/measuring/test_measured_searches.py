@@ -31,7 +31,7 @@ from server.fleet.device import Device
 from server.jobs.dispatch import Dispatch
 from server.jobs.payloads import read_payload
 from server.measuring.payloads import MeasurePayload
-from server.searches.fronts import Fronts
+from server.searches.fronts.fronts import Fronts
 from server.searches.searches import Searches
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.result_tables import SpaceTables

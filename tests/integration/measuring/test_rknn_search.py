@@ -27,7 +27,7 @@ from server.jobs.dispatch import Dispatch
 from server.jobs.states import JobKind
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
 from server.measuring.queries import Latencies, ModelMeasurementSpec
-from server.searches.fronts import Fronts
+from server.searches.fronts.fronts import Fronts
 from tests.support.processes.rknn_installation import RknnInstallation
 from tests.support.samples.model_files import check_model
 from tests.support.samples.rknn_files import NEEDS_CONVERTER

@@ -19,7 +19,7 @@ from device_agent.runtime.brought import make_brought
 from device_agent.runtime.settings_schema import settings_schema
 from hilnas.v1 import control_pb2
 from hilnas.wire import identity_to_proto
-from nas_engine.cost.predictor import MetricPredictor
+from nas_engine.cost.prediction.predictor import MetricPredictor
 from nas_engine.domain.errors import InvalidGenotypeError
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype

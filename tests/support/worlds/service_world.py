@@ -58,7 +58,7 @@ from server.measuring.queries import Latencies
 from server.measuring.results import MeasurementResults
 from server.searches.admission import Admission
 from server.searches.evaluation_results import EvaluationResults
-from server.searches.fronts import FrontMaths, Fronts
+from server.searches.fronts.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepStatus, StepVerdict
 from server.searches.steps.steps import SearchSteps

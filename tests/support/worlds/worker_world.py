@@ -26,7 +26,7 @@ from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job
 from server.jobs.worker.handlers import failure_of
 from server.searches.admission import Admission
-from server.searches.fronts import FrontMaths, Fronts
+from server.searches.fronts.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
 from server.spaces.catalog import SpaceCatalog
 from server.spaces.datasets import DatasetCatalog

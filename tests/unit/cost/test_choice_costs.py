@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_engine.cost.choice_costs import ChoiceCosts, choice_costs
-from nas_engine.cost.encodings import FeatureEncoding, GenotypeFeatures, distinct_encodings
+from nas_engine.cost.prediction.choice_costs import ChoiceCosts, choice_costs
+from nas_engine.cost.prediction.encodings import FeatureEncoding, GenotypeFeatures, distinct_encodings
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.search_space import Form, Gene, SearchSpace, sample_genotype
 from nas_engine.domain.views.complexity import complexity

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_engine.cost.choice_costs import ChoiceCosts
-from nas_engine.cost.choice_kernel import Covariance
-from nas_engine.cost.encodings import FeatureEncoding
-from nas_engine.cost.regressors import GaussianProcess
+from nas_engine.cost.prediction.choice_costs import ChoiceCosts
+from nas_engine.cost.prediction.choice_kernel import Covariance
+from nas_engine.cost.prediction.encodings import FeatureEncoding
+from nas_engine.cost.prediction.regressors import GaussianProcess
 from nas_engine.domain.search_space import Gene
 
 STAGES = tuple(Gene(f"layer{i}", ("k3_e3", "k3_e6", "k5_e3", "k5_e6")[: 2 + i % 3], f"stage{i // 3}") for i in range(9))

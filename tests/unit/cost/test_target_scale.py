@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_engine.cost.target_scale import TargetScale
+from nas_engine.cost.prediction.target_scale import TargetScale
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, TOP1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas_engine.cost.encodings import Floats, Genotypes
+from nas_engine.cost.prediction.encodings import Floats, Genotypes
 from nas_engine.search.algorithm import CheapCheck
 from nas_engine.search.encoding import Encoding
 from nas_engine.search.ledger import CandidateLedger

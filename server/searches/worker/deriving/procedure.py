@@ -14,7 +14,7 @@ from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
 from server.candidates.spec import SearchSpec
 from server.jobs.states import JobKind
-from server.searches.fronts import Front
+from server.searches.fronts.fronts import Front
 from server.searches.steps.step import DeriveOrder, StepInput
 from server.searches.worker.engine_terms import observe, search_problem
 from server.searches.worker.procedure import Proposal, ask_algorithm

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from nas_engine.cost.choice_costs import ChoiceCosts
-from nas_engine.cost.choice_kernel import JITTER, ChoiceKernel, Covariance
-from nas_engine.cost.encodings import FeatureEncoding, Floats, GenotypeFeatures, Genotypes
-from nas_engine.cost.mean_arrays import ProcessArrays, TreeArrays, tree_columns
-from nas_engine.cost.posterior_mean import posterior_mean
+from nas_engine.cost.prediction.choice_costs import ChoiceCosts
+from nas_engine.cost.prediction.choice_kernel import JITTER, ChoiceKernel, Covariance
+from nas_engine.cost.prediction.encodings import FeatureEncoding, Floats, GenotypeFeatures, Genotypes
+from nas_engine.cost.prediction.mean_arrays import ProcessArrays, TreeArrays, tree_columns
+from nas_engine.cost.prediction.posterior_mean import posterior_mean
 from nas_engine.domain.search_space import Gene
 
 NUM_FOLDS = 4

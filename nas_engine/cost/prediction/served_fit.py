@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.cost.encodings import Floats
 from nas_engine.cost.estimate_quality import kendall_tau
-from nas_engine.cost.predictor import MetricPredictor
-from nas_engine.cost.regressors import folds
-from nas_engine.cost.served_predictor import ServedPredictor
+from nas_engine.cost.prediction.encodings import Floats
+from nas_engine.cost.prediction.predictor import MetricPredictor
+from nas_engine.cost.prediction.regressors import folds
+from nas_engine.cost.prediction.served_predictor import ServedPredictor
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.search_space import Gene

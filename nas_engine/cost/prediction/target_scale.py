@@ -8,7 +8,7 @@ from enum import Enum
 
 import numpy as np
 
-from nas_engine.cost.encodings import Floats
+from nas_engine.cost.prediction.encodings import Floats
 from nas_engine.domain.metric import Goal, Metric
 
 LOGARITHMIC_SPAN = 3.0

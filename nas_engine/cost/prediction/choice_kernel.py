@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize
 
-from nas_engine.cost.encodings import Features, Floats
-from nas_engine.cost.mean_arrays import NEGLIGIBLE, squared_distance
+from nas_engine.cost.prediction.encodings import Features, Floats
+from nas_engine.cost.prediction.mean_arrays import NEGLIGIBLE, squared_distance
 
 MAX_LIKELIHOOD_SAMPLES = 200
 """The likelihood is maximised on evenly spaced samples beyond this: its cost is cubic, its gain is not."""

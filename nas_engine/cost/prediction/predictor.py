@@ -14,12 +14,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.cost.choice_costs import ChoiceCosts
-from nas_engine.cost.encodings import Floats, Genotypes
-from nas_engine.cost.model_choice import ModelChoice, PredictorModel, Samples, choose_model, make_model, numbers_in
-from nas_engine.cost.regressors import GaussianProcess, Trees, folds
-from nas_engine.cost.served_predictor import ServedPredictor
-from nas_engine.cost.target_scale import TargetScale
+from nas_engine.cost.prediction.choice_costs import ChoiceCosts
+from nas_engine.cost.prediction.encodings import Floats, Genotypes
+from nas_engine.cost.prediction.model_choice import (
+    ModelChoice,
+    PredictorModel,
+    Samples,
+    choose_model,
+    make_model,
+    numbers_in,
+)
+from nas_engine.cost.prediction.regressors import GaussianProcess, Trees, folds
+from nas_engine.cost.prediction.served_predictor import ServedPredictor
+from nas_engine.cost.prediction.target_scale import TargetScale
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.cost.encodings import FeatureEncoding, Floats, GenotypeFeatures, Genotypes
-from nas_engine.cost.mean_arrays import ProcessArrays, TreeArrays
-from nas_engine.cost.target_scale import Scale, TargetScale
+from nas_engine.cost.prediction.encodings import FeatureEncoding, Floats, GenotypeFeatures, Genotypes
+from nas_engine.cost.prediction.mean_arrays import ProcessArrays, TreeArrays
+from nas_engine.cost.prediction.target_scale import Scale, TargetScale
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.search_space import Gene, validate_genotype
 

@@ -10,11 +10,11 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.cost.choice_costs import ChoiceCosts
-from nas_engine.cost.choice_kernel import Covariance
-from nas_engine.cost.encodings import FeatureEncoding, Floats, Genotypes, distinct_encodings
-from nas_engine.cost.regressors import Family, GaussianProcess, LeftOut, Trees
-from nas_engine.cost.target_scale import Scale, TargetScale
+from nas_engine.cost.prediction.choice_costs import ChoiceCosts
+from nas_engine.cost.prediction.choice_kernel import Covariance
+from nas_engine.cost.prediction.encodings import FeatureEncoding, Floats, Genotypes, distinct_encodings
+from nas_engine.cost.prediction.regressors import Family, GaussianProcess, LeftOut, Trees
+from nas_engine.cost.prediction.target_scale import Scale, TargetScale
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.cost.encodings import Floats, GenotypeFeatures, Genotypes
+from nas_engine.cost.prediction.encodings import Floats, GenotypeFeatures, Genotypes
 
 CHUNK = 2048
 """Genotypes that are predicted at once: their covariances stay in the processor's cache."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_engine.cost.cells import Cell
-from nas_engine.cost.choice_costs import ChoiceCosts
+from nas_engine.cost.prediction.cells import Cell
+from nas_engine.cost.prediction.choice_costs import ChoiceCosts
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.search_space import Gene
 
@@ -34,8 +34,8 @@ class FeatureEncoding(Enum):
     those whose labels share words, as k3_e6 and k3_e3 do, and by the ratio of their numbers, as k3 and k5; that counts
     for how often and where operators are used too, and genes of one group (a stage) are near to one another there.
     `cell`: genes are the edges of a cell, one operator breaks an edge, and edges on no path from input to output have
-    no effect (`nas_engine.cost.cells`). `layers`: as `operators`, and what choices cost by the layer graphs counts: in
-    a network's totals, and as likeness of any two choices of any two genes (`nas_engine.cost.choice_costs`).
+    no effect (see `cells`). `layers`: as `operators`, and what choices cost by the layer graphs counts: in a network's
+    totals, and as likeness of any two choices of any two genes (see `choice_costs`).
     """
 
     CHOICES = "choices"

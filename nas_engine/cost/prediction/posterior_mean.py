@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas_engine.cost.choice_kernel import ChoiceKernel, Covariance
-from nas_engine.cost.encodings import Features, Floats, GenotypeFeatures
-from nas_engine.cost.mean_arrays import ProcessArrays
+from nas_engine.cost.prediction.choice_kernel import ChoiceKernel, Covariance
+from nas_engine.cost.prediction.encodings import Features, Floats, GenotypeFeatures
+from nas_engine.cost.prediction.mean_arrays import ProcessArrays
 
 
 def posterior_mean(
