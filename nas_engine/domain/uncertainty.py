@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from nas_engine.domain.dominance import CONFIDENCE_Z
 
 LOPSIDED = 3.0  # one side of an interval so many times the other: its samples lie on two levels, not around one
 _LOPSIDED_FROM = 0.02  # of the value; narrower intervals are lopsided by chance
 DIGITS = 5  # of a number that is not whole and of which no interval is known
+MAX_KEPT = 16384
+"""Texts that are kept: a page of candidates that is asked for again has thousands."""
 _US_PER_MS = 1000.0
 _SEPARATED_FROM, _EXPONENTS_FROM = 1e4, 1e15
 _SHOWN_AS = {"us": "us", "fraction": "%", "macs": "", "params": "", "bytes": "KiB"}
@@ -115,6 +118,7 @@ def _text(interval: Interval, unit: str, *, signed: bool) -> str:
     return f"{_rounded(interval.value, decimals, plus)} ± {_rounded(half_width, decimals)}{after}"
 
 
+@lru_cache(MAX_KEPT)
 def quantity_text(interval: Interval, unit: str, *, signed: bool = False) -> str:
     """Write a value with its interval and unit: ``73.95 ± 0.09 us``, ``12 ± 4 ms``, ``79.6 ± 0.9 %``, ``1.5 MiB``."""
     shown, name = shown_in(interval, unit), unit_text(unit)
