@@ -17,6 +17,7 @@ from server.jobs.dispatch import Dispatch
 from server.jobs.job import Job, JobQuery, QueuePlace
 from server.jobs.queue import JobStore
 from server.jobs.schemas import JobDetail, JobListQuery, JobResource
+from server.jobs.states import LISTED_WHERE_NAMED, JobKind
 
 router = api_router("jobs")
 DispatchDep = Annotated[Dispatch, provided(Dispatch)]
@@ -29,9 +30,9 @@ JobId = Annotated[
 def list_jobs(
     paging: PagingDep, uow: UowDep, _: Permitted, query: Annotated[JobListQuery, Query()]
 ) -> Listing[JobResource]:
-    """List jobs, newest first."""
+    """List jobs, newest first; those of kinds `trial` and `fit` where the request names the kind."""
     wanted = JobQuery(
-        kinds=tuple(query.kind),
+        kinds=tuple(query.kind) or tuple(kind for kind in JobKind if kind not in LISTED_WHERE_NAMED),
         states=tuple(query.state),
         search_id=query.search_id,
         device_id=query.device_id,

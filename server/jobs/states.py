@@ -22,6 +22,10 @@ class JobKind(Enum):
     FIT = "fit"
 
 
+LISTED_WHERE_NAMED = frozenset({JobKind.TRIAL, JobKind.FIT})
+"""Kinds that lists of jobs hold only where the request names them: clients of the first release cannot read them."""
+
+
 class JobState(Enum):
     """QUEUED -> LEASED -> a final state; LEASED -> QUEUED when the lease dies."""
 

@@ -22,6 +22,7 @@ from nas_engine.domain.uncertainty import value_text
 from nas_engine.settings.kinds.algorithms import deriving_settings
 from nas_engine.settings.kinds.datasets import SourceKind
 from nas_engine.settings.presets import TRAINING_PRESETS, ImagePreparation
+from server.core.errors import InvalidSpecError
 
 if TYPE_CHECKING:
     from nas_engine.training.command import LocalRun
@@ -114,6 +115,8 @@ def _faults_of_spec() -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]
         raise SpecFileError(f"/{'/'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except InvalidSpecError as error:
+        raise SpecFileError(str(error)) from error
 
 
 @contextmanager

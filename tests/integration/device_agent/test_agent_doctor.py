@@ -169,13 +169,13 @@ def test_the_self_test_measures_in_fresh_processes_and_answers_in_json(tmp_path:
 
 def test_the_self_test_of_a_simulator_says_so() -> None:
     runs = ((100.0, ()),)
-    assert "run 1: simulated 100.0 us, valid" in SelfTest(runs=runs, simulated=True).text()
+    assert "run 1: simulated 100 us, valid" in SelfTest(runs=runs, simulated=True).text()
     assert "run 1: median 100.0 us, valid" in SelfTest(runs=runs).text()
 
 
 def test_the_self_test_shows_flags_and_a_spread_that_does_not_replicate() -> None:
     text = SelfTest(runs=((100.0, ()), (110.0, (NOISY,)))).text()
-    assert "  ok  run 2: median 110.0 us, noisy\n      noisy: too few runs" in text
+    assert "  ok  run 2: median 110 us, noisy\n      noisy: too few runs" in text
     assert "warn  spread of the medians 10.0%" in text
     assert "FAIL" not in text
     assert "FAIL  run 1: init_failed" in SelfTest(runs=(), failure="run 1: init_failed: no NPU").text()

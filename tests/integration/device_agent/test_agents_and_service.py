@@ -63,7 +63,7 @@ def test_a_board_that_slows_down_is_degraded_and_what_it_measured_becomes_suspec
     farm.submit(fake_model(latency_us=800.0), latency_key="second")
     farm.until(lambda: farm.device().state is DeviceState.DEGRADED)
     device = farm.device()
-    assert "1.3" in device.reason
+    assert "130 %" in device.reason
     bad, good = farm.canaries(device)
     assert (good.passed, bad.passed) == (True, False)
     assert bad.ratio == pytest.approx(1.3, rel=0.01)

@@ -22,7 +22,7 @@ def test_the_range_of_macs_is_the_published_one() -> None:
 
 
 def test_a_bound_below_the_minimum_is_refused_with_the_feasible_range() -> None:
-    with pytest.raises(InfeasibleError, match="maximum 100000000 cannot be met.*270359360 to 398609216 macs"):
+    with pytest.raises(InfeasibleError, match="maximum 100,000,000 cannot be met.*270,359,360 to 398,609,216"):
         refuse_impossible(SPOS, Constraint(MACS, maximum=100e6))
 
 

@@ -129,7 +129,8 @@ def search_file(folder: Path, **algorithm: object) -> str:
         "synchronised_norm": True, "checkpoint_every_steps": 2, **algorithm,
     }  # fmt: skip
     path = folder / "search.json"
-    path.write_text(json.dumps({"space": DENSE_SPACE, "objectives": [{"metric": "macs"}], "algorithm": settings}))
+    wanted = {"objectives": [{"metric": "macs"}], "budget": {"num_candidates": 2}}
+    path.write_text(json.dumps({"space": DENSE_SPACE, **wanted, "algorithm": settings}))
     return str(path)
 
 

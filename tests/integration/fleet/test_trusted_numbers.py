@@ -95,7 +95,7 @@ def test_devices_share_a_pool_only_while_their_canaries_agree(
     world.record_canary(second.id, **GOLDEN | {"median_us": median_us}, ratio=None, passed=True)
     found = world.devices.get(second.id)
     assert found.state is state
-    assert ("of its pool 100.0 us" in found.reason) == (state is DeviceState.QUARANTINED)
+    assert ("of its pool 100 us" in found.reason) == (state is DeviceState.QUARANTINED)
     assert world.devices.get(first.id).state is state  # of two that disagree either may be wrong
 
 

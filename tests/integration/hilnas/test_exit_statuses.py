@@ -30,6 +30,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield started
 
 
+def _take_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Typed:
     """A command in a process of its own, what it writes in files."""
 
@@ -41,7 +45,10 @@ class Typed:
             environment |= {"HILNAS_URL": server.url, "HILNAS_TOKEN": server.token}
         with self.out.open("wb") as out, self.err.open("wb") as err:
             command = [sys.executable, "-m", "hilnas.cli.main", *words]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=err)
+            # Where the tests themselves run in the background they ignore Ctrl-C, which what they start would inherit.
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=out, stderr=err, preexec_fn=_take_interrupts
+            )
 
     def wait_for(self, path: Path, text: str = "") -> None:
         """Wait until a file is there and holds a text."""
