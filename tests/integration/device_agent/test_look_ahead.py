@@ -13,11 +13,11 @@ REAL_TIME = ("--runtime", "fake", "--device-type", "fake-board", "--poll-s", "1"
 SLOW = fake_model(latency_us=60_000.0)
 
 
-def begin(farm: Farm, *others: bytes) -> tuple[AgentProcess, Job, list[Job]]:
+def begin(farm: Farm, *others: bytes, first: bytes = SLOW) -> tuple[AgentProcess, Job, list[Job]]:
     """An agent that measures one job, and jobs that wait; the first of them is held."""
     agent = farm.start(*REAL_TIME)
     farm.device()
-    running = farm.submit(SLOW, latency_key="running")
+    running = farm.submit(first, latency_key="running")
     waiting = [farm.submit(model, latency_key=f"waiting-{number}") for number, model in enumerate(others)]
     farm.until_in(running, JobPhase.PREPARING, JobPhase.WARMUP, JobPhase.MEASURING)
     farm.until(lambda: farm.world.dispatch.get(waiting[0].id).state is JobState.LEASED)
@@ -76,7 +76,8 @@ def test_an_agent_that_is_killed_loses_no_attempt_of_what_it_held(farm: Farm) ->
 
 
 def test_a_board_that_is_free_takes_what_a_busy_one_holds(farm: Farm) -> None:
-    _, _, (held,) = begin(farm, fake_model(latency_us=100.0))
+    slower = fake_model(latency_us=600_000.0)  # still runs when the other board has started, however long that takes
+    _, _, (held,) = begin(farm, fake_model(latency_us=100.0), first=slower)
     farm.start(*REAL_TIME, name="bench-2")
     farm.until(lambda: farm.world.dispatch.get(held.id).state is JobState.DONE)
     assert farm.world.dispatch.get(held.id).lease_owner == farm.device("bench-2").id
