@@ -32,6 +32,9 @@ from server.searches.schemas import UsedPluginResource
 MetricOfSearch = Annotated[str, OneOfMetrics(lambda: (one.name for one in declarations()), is_checked=False)]
 """A metric in an answer: a registered one, or one that the search's spec declares."""
 
+SearchedMetric = Annotated[str, OneOfMetrics(searched_names, is_checked=False)]
+"""The same of those that a search may look for."""
+
 
 class _Order(OneOf):
     """Annotation of what candidates are sorted by: `seq` or a metric, with a minus for the largest first.

@@ -10,7 +10,7 @@ from nas_engine.domain.metrics import column_for
 from nas_engine.domain.objective import Objective
 from nas_engine.domain.uncertainty import Interval
 from server.core.http.resources import Id, Resource
-from server.searches.candidate_schemas import CandidateResource, LatencySourceName, MetricOfSearch
+from server.searches.candidate_schemas import CandidateResource, LatencySourceName, SearchedMetric
 
 
 class FrontPointResource(Resource):
@@ -39,7 +39,7 @@ class FrontPointResource(Resource):
 class FrontObjectiveResource(Resource):
     """One axis of a front."""
 
-    metric: MetricOfSearch
+    metric: SearchedMetric
     """Name of the objective's metric."""
 
     unit: str

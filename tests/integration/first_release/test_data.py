@@ -219,7 +219,7 @@ def test_every_resource_is_read_over_rest(upgraded: Upgraded) -> None:
             listed |= networks
         ids = {row["id"] for row in rows[table]}
         if table != "searches":
-            assert listed == ids, collection
+            assert listed == ids, (collection, [nas.get(f"{API}/{collection}/{id}") for id in sorted(listed - ids)])
         if collection != "enrolment-tokens":
             for id in ids:
                 assert nas.get(f"{API}/{collection}/{id}")["id"] == id
