@@ -29,7 +29,7 @@ def spec(**algorithm: Any) -> dict[str, Any]:
     [
         ({"learning_rate": 1e-4}, "final_learning_rate 0.0001 is not below"),
         ({"epochs": 50}, "the architecture parameters would never move"),
-        ({"cost_base": 1.0}, "greater than 1"),
+        ({"cost_base": 1.0}, "more than 1"),
     ],
 )
 def test_densenas_settings_that_cannot_work_are_refused(algorithm: dict[str, Any], reason: str) -> None:
