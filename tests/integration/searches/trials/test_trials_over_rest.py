@@ -85,7 +85,7 @@ def test_an_interval_is_told_as_its_standard_error(client: httpx2.Client, search
     [
         ({"metrics": {"energi_mj": {"value": 1.0}}}, "/metrics/energi_mj", "did you mean energy_mj?"),
         ({"metrics": energy(2000.0)}, "/metrics/energy_mj/value", "declared within 0 to 1000"),
-        ({"metrics": energy(1.0, standard_error=-1.0)}, "/metrics/energy_mj/standard_error", "greater than or equal"),
+        ({"metrics": energy(1.0, standard_error=-1.0)}, "/metrics/energy_mj/standard_error", "at least 0"),
         ({"metrics": energy(1.0, interval_95=[2.0, 3.0])}, "/metrics/energy_mj", "does not hold the value"),
         ({"metrics": energy(1.0), "give_back": True}, "", "ends in one way"),
         ({}, "", "ends in one way"),
