@@ -170,7 +170,7 @@ def test_the_self_test_measures_in_fresh_processes_and_answers_in_json(tmp_path:
 def test_the_self_test_of_a_simulator_says_so() -> None:
     runs = ((100.0, ()),)
     assert "run 1: simulated 100 us, valid" in SelfTest(runs=runs, simulated=True).text()
-    assert "run 1: median 100.0 us, valid" in SelfTest(runs=runs).text()
+    assert "run 1: median 100 us, valid" in SelfTest(runs=runs).text()
 
 
 def test_the_self_test_shows_flags_and_a_spread_that_does_not_replicate() -> None:
