@@ -218,8 +218,12 @@ def test_every_resource_is_read_over_rest(upgraded: Upgraded) -> None:
             assert networks == {row["id"] for row in rows[table] if row["spec"]["strategy"]["kind"] == "retrain"}
             listed |= networks
         ids = {row["id"] for row in rows[table]}
+        if table == "jobs":  # a latency table that was under way orders its own
+            ordered = [nas.get(f"{API}/jobs/{id}") for id in sorted(listed - ids)]
+            assert {job["kind"] for job in ordered} <= {"convert", "measure"}, ordered
+            listed &= ids
         if table != "searches":
-            assert listed == ids, (collection, [nas.get(f"{API}/{collection}/{id}") for id in sorted(listed - ids)])
+            assert listed == ids, collection
         if collection != "enrolment-tokens":
             for id in ids:
                 assert nas.get(f"{API}/{collection}/{id}")["id"] == id
