@@ -10,7 +10,7 @@ import pytest
 
 from server.artifacts.files import FileByteStore
 from tests.support.worlds.api_world import World, cheap_spec
-from tests.support.worlds.small_disk import SmallDisk, small_disk
+from tests.support.fakes.small_disk import SmallDisk, small_disk
 
 
 @pytest.fixture

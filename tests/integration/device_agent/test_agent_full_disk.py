@@ -11,7 +11,7 @@ import pytest
 from device_agent.failures import JobFailedError
 from device_agent.server_link.artifacts import ArtifactCache, ArtifactRef
 from nas_engine.domain.job_protocol import FailureType
-from tests.support.worlds.small_disk import SmallDisk, small_disk
+from tests.support.fakes.small_disk import SmallDisk, small_disk
 
 
 @pytest.fixture
