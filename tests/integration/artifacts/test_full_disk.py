@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from server.artifacts.files import FileByteStore
-from tests.support.worlds.api_world import World, cheap_spec
 from tests.support.fakes.small_disk import SmallDisk, small_disk
+from tests.support.worlds.api_world import World, cheap_spec
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fakes.small_disk import SmallDisk, small_disk
 from tests.support.processes.api_process import running_server
 from tests.support.processes.warm_start import WarmProcess
-from tests.support.fakes.small_disk import SmallDisk, small_disk
 
 COMMANDS = {"server": ("server", "--port", "0", "--grpc-port", "0"), "worker": ("worker",)}
 

@@ -12,10 +12,10 @@ import pytest
 from nas_engine.domain.job_protocol import FailureType
 from server.jobs.states import JobPhase, JobState
 from tests.integration.device_agent.test_agent_partitions import SLOW, slow_model
+from tests.support.fakes.small_disk import SmallDisk, small_disk
 from tests.support.paths import ROOT
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.farm import Farm
-from tests.support.fakes.small_disk import SmallDisk, small_disk
 
 START = (sys.executable, "-m", "device_agent.cli", "--insecure", "--runtime", "fake", "--isolation", "none")
 
