@@ -19,9 +19,10 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.densenas import search_architecture
 from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.densenas import DenseNasSettings
-from nas_engine.settings.presets import ImagePreparation
+from nas_engine.settings.images import ImagePreparation
 from nas_engine.spaces.densenas.space import DenseSpace
 from nas_engine.spaces.registry import create_space
+from nas_engine.supernet.tensor_file import write_atomically
 from nas_engine.training.command import LocalRun, joined_processes, open_images
 from nas_engine.training.loop import Hooks
 from nas_engine.training.processes import share_of_this_process
@@ -90,7 +91,7 @@ def derive_here(wanted: LocalDerivation, run: LocalRun) -> None:
                 }
             )
             if share.rank == 0:
-                run.out.write_text(json.dumps(derived, indent=2) + "\n", encoding="utf-8")
+                write_atomically(run.out, (json.dumps(derived, indent=2) + "\n").encode())
 
 
 def _costs(wanted: LocalDerivation, space: DenseSpace) -> RoutingCosts:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from pydantic import Field
+
 from nas_engine.settings.base import SpecPart, later
 
 
@@ -43,6 +45,22 @@ class ImageForm(SpecPart):
     def image_form(self) -> ImageForm:
         """These two settings alone."""
         return ImageForm(interpolation=self.interpolation, normalisation=self.normalisation)
+
+
+class ImagePreparation(SpecPart):
+    """Preparation of the images of any data set, where no registered data set says it."""
+
+    image_size: int | None = Field(default=None, ge=8, le=1024)
+    """Side of the images, pixels; absent: the data set's."""
+
+    channels: int | None = Field(default=None, ge=1, le=4)
+    """Number of channels; absent: the data set's."""
+
+    centre_crop: float = Field(default=1.0, gt=0, le=1)
+    """Share of the shorter side that evaluation keeps (ImageNet: 0.875)."""
+
+    validation_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the training images that is held out for validation."""
 
 
 AS_IT_IS = ImageForm()

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import Field
-
-from nas_engine.settings.base import SpaceSpec, SpecPart
-from nas_engine.settings.images import Interpolation, NormalisationKind
+from nas_engine.settings.base import SpaceSpec
+from nas_engine.settings.images import ImagePreparation, Interpolation, NormalisationKind
 from nas_engine.settings.strategies import (
     DistillationKind,
     FairSettings,
@@ -31,22 +29,6 @@ from nas_engine.settings.training import (
 )
 
 IMAGENET_IMAGES = 1_281_167
-
-
-class ImagePreparation(SpecPart):
-    """Preparation of the images of any data set, where no registered data set says it."""
-
-    image_size: int | None = Field(default=None, ge=8, le=1024)
-    """Side of the images, pixels; absent: the data set's."""
-
-    channels: int | None = Field(default=None, ge=1, le=4)
-    """Number of channels; absent: the data set's."""
-
-    centre_crop: float = Field(default=1.0, gt=0, le=1)
-    """Share of the shorter side that evaluation keeps (ImageNet: 0.875)."""
-
-    validation_fraction: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the training images that is held out for validation."""
 
 
 IMAGENET = ImagePreparation(image_size=224, channels=3, centre_crop=0.875, validation_fraction=0.02)
@@ -89,9 +71,17 @@ HELD_OUT = (
     "ImageNet where it is read without a server; the registered data set says it elsewhere)"
 )
 RGB_ORDER = "channels come as RGB, the code feeds BGR: the same up to the order of the first convolution's weights"
+NORM_BATCH = (
+    "batch normalisation takes its statistics over a process's whole batch; the published code over the part of each "
+    "GPU, and names no number of them: `micro_batch` and `num_processes` choose one"
+)
 _FINAL_STATISTICS = (
     "at the end the statistics of batch normalisation are gathered anew over 200 batches; the published code keeps "
     "their running average"
+)
+_LAST_EPOCH = (
+    "the network is the last epoch's, at a rate of 1e-4 as the paper says; the published code ends at 1e-5 and keeps "
+    "the epoch that is best on the very images it reports"
 )
 _SAVE_STEPS = 2000
 _SPOS = TrainingSpec(
@@ -268,6 +258,7 @@ _DENSENAS_SOURCE = (
     "1e-4, decay 4e-5 on everything, label smoothing 0.1, random resized crops (bilinear) and flips, ImageNet's "
     "normalisation"
 )
+_DENSENAS_DEVIATIONS = (_FINAL_STATISTICS, _LAST_EPOCH, NORM_BATCH)
 _SCARLET_NETWORK_SOURCE = (
     "SCARLET, supplementary Table 2 (architectures); no training recipe is published, this one is DenseNAS's: 240 "
     "epochs of 1,024, SGD 0.5 cosine, decay 4e-5, label smoothing 0.1"
@@ -292,31 +283,32 @@ TRAINING_PRESETS = {
             summary="SPOS's supernet: single paths in bins of MACs",
             source=_SPOS_SOURCE.format(length="150,000") + ", MACs bins 290M-360M",
             spec=_SPOS,
-            deviations=(RGB_ORDER, HELD_OUT),
+            deviations=(RGB_ORDER, HELD_OUT, NORM_BATCH),
         ),
         TrainingPreset(
             summary="SPOS's searched network from scratch",
             source=_SPOS_SOURCE.format(length="300,000") + ", dropout 0.1, then BN statistics over 1,280,000 images",
             spec=_network(_SPOS, "spos-imagenet-retrain", _SPOS_RETRAIN, iterations=300_000),
-            deviations=(RGB_ORDER,),
+            deviations=(RGB_ORDER, NORM_BATCH),
         ),
         TrainingPreset(
             summary="The supernet that supernet shifting starts from, on 100 classes",
             source=_SHIFTING_SOURCE.format(length="80,000"),
             spec=_SHIFTING,
-            deviations=(RGB_ORDER, HELD_OUT),
+            deviations=(RGB_ORDER, HELD_OUT, NORM_BATCH),
         ),
         TrainingPreset(
             summary="A network found by supernet shifting, on 100 classes: give its architecture",
-            source=_SHIFTING_SOURCE.format(length="120,000"),
+            source=_SHIFTING_SOURCE.format(length="120,000") + ", BN statistics over 1,280,000 images (code)",
             spec=_network(
                 _SHIFTING,
                 "shifting-imagenet100-retrain",
-                _SPOS_RETRAIN.model_copy(update={"architecture": None}),
+                _SPOS_RETRAIN.model_copy(update={"architecture": None, "num_calibration_batches": 5000}),
                 iterations=120_000,
             ),
             deviations=(
                 RGB_ORDER,
+                NORM_BATCH,
                 "the learning rate is the text's, SPOS's 0.5; the released code defaults to 0.45",
             ),
         ),
@@ -365,14 +357,14 @@ TRAINING_PRESETS = {
             summary="A DenseNAS network from scratch: DenseNAS-A, or give another architecture",
             source=_DENSENAS_SOURCE,
             spec=_DENSENAS_RETRAIN,
-            deviations=(_FINAL_STATISTICS,),
+            deviations=_DENSENAS_DEVIATIONS,
         ),
         *(
             TrainingPreset(
                 summary=f"DenseNAS-R{number} from scratch",
                 source=_DENSENAS_SOURCE,
                 spec=_densenas_resnet(number),
-                deviations=(_FINAL_STATISTICS,),
+                deviations=_DENSENAS_DEVIATIONS,
             )
             for number in (1, 2, 3)
         ),

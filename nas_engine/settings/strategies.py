@@ -108,6 +108,12 @@ class SandwichSettings(SupernetStrategy):
 
     TRAINS_LARGEST = True
 
+    WITHOUT_PRESET: ClassVar[str] = (
+        "sandwich names AlphaNet's losses alone: optimiser, image size and augmentation that a spec leaves out are the "
+        "defaults of a training, SPOS's; the preset alphanet-imagenet has the published ones"
+    )
+    """What is said to who launches it without its preset."""
+
     kind: Literal["sandwich"] = "sandwich"
     """Name of the strategy; it selects these settings."""
 

@@ -6,8 +6,8 @@
 ``hilnas supernets train --local`` does the same with a spec as a server takes it.
 
 The recipe is a preset's name or a JSON file (``--show NAME`` writes one): a training spec, as a server takes it, and
-how images are prepared. The run goes on from its
-checkpoint (OUT.checkpoint) when it is started again. Progress is one JSON line per report on stderr.
+how images are prepared. The run goes on from its checkpoint (OUT.checkpoint) when it is started again. What of a preset
+differs from its paper is said on stderr before it starts; progress follows there, one JSON line per report.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from nas_engine.domain.errors import EngineError, TrainingError
 from nas_engine.domain.json_value import JsonValue, parse_json
 from nas_engine.domain.search_space import Form, SearchSpace
 from nas_engine.settings.base import SpecPart
-from nas_engine.settings.images import ImageForm
+from nas_engine.settings.images import ImageForm, ImagePreparation
 from nas_engine.settings.kinds.datasets import SourceKind
-from nas_engine.settings.presets import TRAINING_PRESETS, ImagePreparation
+from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
 from nas_engine.spaces.els import inherited_weights
 from nas_engine.spaces.registry import create_space
@@ -103,8 +103,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.recipe is None or options.out is None:
             raise TrainingError(f"give a recipe and --out; presets are {', '.join(TRAINING_PRESETS)}")
+        recipe = _read_recipe(options.recipe)
+        if options.recipe in TRAINING_PRESETS and int(os.environ.get("RANK", "0")) == 0:
+            for deviation in TRAINING_PRESETS[options.recipe].deviations:
+                sys.stderr.write(f"differs from the paper: {deviation}\n")
         train_here(
-            _read_recipe(options.recipe),
+            recipe,
             LocalRun(
                 kind=SourceKind(options.format),
                 data=options.data,

@@ -82,7 +82,8 @@ class Arithmetic:
             raise TrainingError(f"mixed precision is for CUDA, the device is {device.type}: use float32 or auto")
         self._mixed = device.type == "cuda" and precision is not Precision.FLOAT32
         self._type = torch.float16
-        if self._mixed and torch.cuda.is_bf16_supported():
+        # Before Ampere torch emulates it, in float32's time: float16 is what such GPUs compute with.
+        if self._mixed and torch.cuda.is_bf16_supported(including_emulation=False):
             self._type = torch.bfloat16
         scaled = self._mixed and self._type is torch.float16
         self._scaler = torch.amp.GradScaler("cuda") if scaled else None

@@ -15,6 +15,10 @@ NEEDS_CUDA = [
 NEEDS_TWO_GPUS = pytest.mark.skipif(
     torch.cuda.device_count() < 2, reason=f"2 GPUs are needed, this machine has {torch.cuda.device_count()}"
 )
+NEEDS_GPU_WITHOUT_BFLOAT16 = pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False),
+    reason="a GPU without bfloat16 is needed: mixed arithmetic takes float16 there",
+)
 
 
 def say_the_device() -> None:

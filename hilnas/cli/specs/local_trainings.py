@@ -19,9 +19,10 @@ from hilnas.cli.terminal import make_console
 from hilnas.client.errors import SpecFileError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.uncertainty import value_text
+from nas_engine.settings.images import ImagePreparation
 from nas_engine.settings.kinds.algorithms import deriving_settings
 from nas_engine.settings.kinds.datasets import SourceKind
-from nas_engine.settings.presets import TRAINING_PRESETS, ImagePreparation
+from nas_engine.settings.presets import TRAINING_PRESETS
 from server.core.errors import InvalidSpecError
 
 if TYPE_CHECKING:

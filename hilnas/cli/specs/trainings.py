@@ -18,7 +18,7 @@ from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.presets import TRAINING_PRESETS
-from nas_engine.settings.strategies import NetworkSettings
+from nas_engine.settings.strategies import NetworkSettings, SandwichSettings
 from nas_engine.settings.training import trains_network
 from server.training.networks.schemas import NetworkResource
 from server.training.schemas import SupernetResource
@@ -88,6 +88,8 @@ def training_document(file: Path | None, preset: str | None, options: TrainingOp
         _set_architecture(spec, _document(options.architecture))
     if not set(spec) - {"strategy", "architecture"}:
         raise SpecFileError("nothing to train: give a preset, a spec file, or at least --space, --dataset and --epochs")
+    if preset is None:
+        _say_of_strategy(spec)
     return spec
 
 
@@ -139,6 +141,13 @@ def say_deviations(preset: str | None) -> None:
     """Print what of a recipe is not the paper's, for who launches it."""
     for deviation in () if preset is None else TRAINING_PRESETS[preset].deviations:
         typer.echo(f"differs from the paper: {deviation}", err=True)
+
+
+def _say_of_strategy(spec: Mapping[str, JsonValue]) -> None:
+    """Print what a strategy by itself has not of its paper."""
+    match spec:
+        case {"strategy": {"kind": "sandwich"}} if not spec.keys() >= {"optimizer", "augmentation", "resolution"}:
+            typer.echo(f"differs from the paper: {SandwichSettings.WITHOUT_PRESET}", err=True)
 
 
 def list_presets() -> None:

@@ -48,6 +48,7 @@ from nas_engine.training.strategies.architecture_parameters import (
     SECOND_BETA,
     ArchitectureParameters,
 )
+from nas_engine.training.strategies.losses import smoothed_cross_entropy
 from nas_engine.training.strategies.strategy import ImageBatch, StepContext, StepOutcome
 from nas_engine.training.strategies.uniform import count_correct
 
@@ -301,7 +302,7 @@ class DifferentiableStrategy:
                 training=True,
                 recomputed=context.recomputed,
             )
-        loss = F.cross_entropy(logits_NK.float(), batch.labels_N)
+        loss = smoothed_cross_entropy(logits_NK, batch.labels_N, smoothing=0.0)
         context.backward(loss)
         return StepOutcome(loss.detach(), count_correct(logits_NK, batch.labels_N))
 

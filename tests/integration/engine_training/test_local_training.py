@@ -147,9 +147,13 @@ def test_a_search_that_trains_by_itself_derives_without_a_server_alone_and_under
         assert other["expected_cost"] == pytest.approx(found["expected_cost"], rel=1e-3)
     checkpoints = [tmp_path / f"alone.json.{number}.checkpoint" for number in range(2)]
     before = [path.stat().st_mtime_ns for path in checkpoints]
+    earlier = tmp_path / "earlier.json"
+    alone.write_text("what was there before")
+    earlier.hardlink_to(alone)
     assert hilnas(arguments(spec, data, alone)) == 0  # nothing is left to do
     assert [path.stat().st_mtime_ns for path in checkpoints] == before
     assert json.loads(alone.read_text()) == one
+    assert earlier.read_text() == "what was there before"  # replaced as a whole, never written into
 
 
 def test_a_derivation_without_a_server_pays_by_the_table_that_its_search_names(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,23 +14,34 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from pydantic import ValidationError
 
+from nas_engine.cost.chained import chained_cost
+from nas_engine.cost.latency_table import mac_costs
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.search_space import Form, SearchSpace
-from nas_engine.settings.strategies import SandwichSettings, UniformSettings
+from nas_engine.settings.strategies import SandwichSettings, StandaloneSettings, UniformSettings
 from nas_engine.settings.training import TrainingSettings
 from nas_engine.spaces.attentive.parameters import AttentiveParameters
 from nas_engine.spaces.attentive.space import AttentiveSpace
+from nas_engine.spaces.densenas.routing_weights import OperatorSelection, Vector, sample_operators
+from nas_engine.spaces.densenas.space import DenseSpace
+from nas_engine.spaces.mobilenet import S1, MobileNetParameters, MobileNetSpace
 from nas_engine.supernet.execute import BATCH, forward
 from nas_engine.supernet.resolution import fit_resolution
 from nas_engine.supernet.weights import WeightStore
+from nas_engine.training.data.stream import TrainingStream
 from nas_engine.training.loop import train
 from nas_engine.training.randomness import Randomness, Stream
+from nas_engine.training.strategies.architecture_parameters import FIRST_MOMENT, NUM_UPDATES, ArchitectureParameters
+from nas_engine.training.strategies.differentiable import DifferentiableStrategy
+from nas_engine.training.strategies.fair import FairStrategy
 from nas_engine.training.strategies.losses import smoothed_cross_entropy
 from nas_engine.training.strategies.paths import decoded_graph, extreme_genotypes, make_sampler, uniform_sampler
+from nas_engine.training.strategies.retrain import SinglePath, initial_weights
 from nas_engine.training.strategies.sandwich import SandwichStrategy, students_loss
 from nas_engine.training.strategies.strategy import ImageBatch, StepContext, TrainingStrategy
 from nas_engine.training.strategies.uniform import UniformStrategy
+from tests.integration.engine_training.test_differentiable_search import MBV2, RESNET, SEARCH
 from tests.support.samples.datasets import striped_dataset
 from tests.support.samples.training_run import changed, tiny_config, tiny_space, tiny_weights
 
@@ -82,6 +95,13 @@ def grouped(graph: LayerGraph, weights: WeightStore, batch: ImageBatch) -> torch
     )  # fmt: skip
 
 
+def same_gradients(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
+    """Of the same weights, and equal to what float64 keeps."""
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-13)
+
+
 def test_single_paths() -> None:
     space = tiny_space(dropout=0.0)
     settings = UniformSettings(paths_per_step=2)
@@ -95,9 +115,7 @@ def test_single_paths() -> None:
 
     found = gradients_in_parts(UniformStrategy(space, settings, label_smoothing=0.1), parts, batch)
     wanted = gradients_in_one_pass(losses, whole)
-    assert found.keys() == wanted.keys()
-    for name, gradient in wanted.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-13)
+    same_gradients(found, wanted)
 
 
 def test_the_sandwich_rule() -> None:
@@ -127,9 +145,102 @@ def test_the_sandwich_rule() -> None:
 
     found = gradients_in_parts(SandwichStrategy(space, settings, label_smoothing=0.1), parts, batch)
     wanted = gradients_in_one_pass(losses, whole)
-    assert found.keys() == wanted.keys()
-    for name, gradient in wanted.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-13)
+    same_gradients(found, wanted)
+
+
+def test_strict_fairness() -> None:
+    space = MobileNetSpace(
+        S1,
+        MobileNetParameters(
+            num_classes=3, input_size=16, input_channels=1, stem_stride=1, stem_channels=4, first_channels=4,
+            stage_channels=(8, 8), stage_repeats=(1, 2), stage_strides=(2, 1), tail_channels=16,
+        ),
+    )  # fmt: skip
+    made, batch = WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0)), images(1, 16)
+    parts, whole, strategy = doubled(made), doubled(made), FairStrategy(space, label_smoothing=0.1)
+
+    def losses() -> list[torch.Tensor]:
+        paths = strategy.paths(Randomness(0).numpy(Stream.ARCHITECTURE, 0))
+        logits_NK = [logits(space, path, whole, batch) for path in paths]
+        return [F.cross_entropy(one_NK, batch.labels_N, label_smoothing=0.1) for one_NK in logits_NK]
+
+    same_gradients(gradients_in_parts(strategy, parts, batch), gradients_in_one_pass(losses, whole))
+
+
+def test_a_network_by_itself() -> None:
+    space, batch = tiny_space(dropout=0.0), images(1, 8)
+    graph = decoded_graph(space, (1, 3), Form.DEPLOYED)
+    parts, whole = (doubled(initial_weights(graph, 0, None)) for _ in range(2))
+    strategy = SinglePath(graph, StandaloneSettings(), label_smoothing=0.1)
+
+    def losses() -> list[torch.Tensor]:
+        return [F.cross_entropy(grouped(graph, whole, batch), batch.labels_N, label_smoothing=0.1)]
+
+    same_gradients(gradients_in_parts(strategy, parts, batch), gradients_in_one_pass(losses, whole))
+
+
+class Validation:
+    """Validation images of a differentiable search: one batch, in double precision."""
+
+    steps_per_epoch = 1
+
+    def __init__(self, batch: ImageBatch) -> None:
+        self._batch = batch
+
+    def batch(self, number: int) -> ImageBatch:
+        return self._batch
+
+
+@pytest.mark.parametrize("space", [MBV2, RESNET], ids=["mbv2", "resnet"])
+def test_both_steps_of_a_differentiable_search(space: DenseSpace) -> None:
+    settings = SEARCH.model_copy(update={"first_architecture_epoch": 0})
+    batch, made = images(1, 12), WeightStore.create(space.supernet_graphs(), torch.Generator().manual_seed(0))
+    parts, whole = doubled(made), doubled(made)
+    strategy = DifferentiableStrategy(
+        space,
+        mac_costs(space),
+        settings,
+        cast(TrainingStream, Validation(batch)),
+        cost_factor=0.15,
+        weight_steps_per_epoch=1,
+        randomness=Randomness(0),
+        micro_batch=GROUP,
+    )
+    before = strategy.logits()
+    found = gradients_in_parts(strategy, parts, batch)
+
+    def sampled(step: Stream, number: int, num_operators: int, logits: dict[str, Vector]) -> OperatorSelection:
+        rng = Randomness(0).numpy(step, number)
+        return sample_operators(space.routing, rng, num_operators=num_operators, logits=logits)
+
+    def loss(selection: OperatorSelection, leaf: torch.Tensor) -> torch.Tensor:
+        coefficients = parameters.coefficients(leaf, selection, settings.beta_temperature)
+        graph = space.supernet_graph(selection)
+        logits_NK = [
+            forward(x_NCHW, graph, weights=whole, coefficients=coefficients)
+            for x_NCHW in batch.images_NCHW.split(GROUP)
+        ]
+        return F.cross_entropy(torch.cat(logits_NK), batch.labels_N)
+
+    parameters = ArchitectureParameters(space.routing, before, learning_rate=1.0, weight_decay=0.0)
+    cpu = torch.device("cpu")
+    selection = sampled(Stream.COEFFICIENTS, 1, 2, before)
+    leaf = parameters.leaf(cpu)
+    coefficients: dict[str, Any] = dict(parameters.coefficients(leaf, selection, settings.beta_temperature))
+    cost: torch.Tensor = chained_cost(space.routing, mac_costs(space), coefficients)
+    priced = loss(selection, leaf) + 0.15 * torch.log(cost) / math.log(settings.cost_base)
+    (gradient,) = torch.autograd.grad(priced, leaf)
+    state = strategy.tensors()
+    moved = state[NUM_UPDATES] > 0  # betas, and the alphas of sampled operators
+    assert moved.any()
+    # Adam's first moment after one update; the parameters themselves are float32 in a pass.
+    decayed = gradient.double() + settings.architecture_weight_decay * leaf.detach().double()
+    torch.testing.assert_close(state[FIRST_MOMENT][moved], 0.5 * decayed[moved], rtol=1e-5, atol=1e-8)
+
+    parameters = ArchitectureParameters(space.routing, strategy.logits(), learning_rate=1.0, weight_decay=0.0)
+    selection = sampled(Stream.ARCHITECTURE, 0, 1, strategy.logits())
+    wanted = gradients_in_one_pass(lambda: [loss(selection, parameters.leaf(cpu).detach())], whole)
+    same_gradients(found, wanted)
 
 
 def logits(space: SearchSpace, genotype: Genotype, weights: WeightStore, batch: ImageBatch) -> torch.Tensor:

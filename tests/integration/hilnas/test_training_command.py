@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from hilnas.cli.specs.trainings import TrainingOptions, training_document
 from nas_engine.domain.search_space import Form
 from nas_engine.settings.base import SpaceSpec
+from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.strategies import NetworkSettings, StrategySettings, UniformSettings
 from nas_engine.settings.training import TrainingSettings
 from nas_engine.supernet.weights import WeightStore
@@ -80,6 +82,33 @@ def test_a_supernet_is_trained_and_one_of_its_architectures_retrained_from_it(
 def test_what_cannot_be_trained_is_said(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_what_differs_from_the_paper_is_said_before_a_preset_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = TRAINING_PRESETS["densenas-imagenet-retrain"]
+    wanted = [f"differs from the paper: {deviation}" for deviation in preset.deviations]
+    assert main([preset.name, "--out", str(tmp_path / "x")]) == 1  # there is no data set
+    assert capsys.readouterr().err.splitlines()[: len(wanted)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "is_said"),
+    [
+        ({"strategy": {"kind": "sandwich"}}, True),
+        ({"strategy": {"kind": "sandwich"}, "optimizer": {}, "augmentation": "none", "resolution": 32}, False),
+        ({"strategy": {"kind": "uniform"}}, False),
+    ],
+)
+def test_a_strategy_without_its_preset_says_that_it_is_not_the_papers_recipe(
+    given: dict[str, object], is_said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps({"space": {"id": "attentivenas"}, "dataset": "imagenet", "epochs": 1, **given}))
+    assert training_document(file, None, TrainingOptions())["epochs"] == 1
+    said = capsys.readouterr().err
+    assert ("the preset alphanet-imagenet has the published ones" in said) is is_said
 
 
 def test_a_data_set_with_other_classes_than_the_recipe_is_refused(
