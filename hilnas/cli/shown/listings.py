@@ -9,7 +9,7 @@ from typing import Any
 from hilnas.cli.options import print_json
 from hilnas.client.documents import Document
 from nas_engine.domain.text import duration_text
-from nas_engine.domain.uncertainty import value_text
+from nas_engine.domain.uncertainty import Interval, number_text, shown_in, value_text
 
 Column = tuple[str, Callable[[Document], str]]
 """Title, with the unit in brackets, and what a document has there."""
@@ -111,6 +111,21 @@ MODELS: tuple[Column, ...] = (
     ("state", lambda model: f"{model['state']} {model['reason']}".strip()),
 )
 """Of model files, for boards."""
+
+
+LEARNING: tuple[Column, ...] = (
+    ("step", member("step")),
+    ("training loss", lambda point: _loss(point["loss"])),
+    ("training top1 [%]", lambda point: _percent(point["top1"])),
+    ("learning rate", lambda point: value_text(point["learning_rate"])),
+    ("throughput [images/s]", lambda point: value_text(point["images_per_s"])),
+    ("reported", time("at")),
+)
+"""Of the points of learning curves."""
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else number_text(shown_in(Interval(value), "fraction"))
 
 
 def _loss(value: float | None) -> str:
