@@ -246,6 +246,9 @@ class CandidateResource(Resource):
     state: CandidateState
     """State of its evaluation, from asked to complete, infeasible or failed."""
 
+    is_cancelled: bool = False
+    """Whether it ended only because its search was cancelled; its state is `failed` then."""
+
     reason: str
     """Why it is in this state; empty where there is nothing to say."""
 
@@ -307,6 +310,11 @@ class CandidateResource(Resource):
 
     finished_at: datetime | None
     """Time at which its evaluation ended, RFC 3339; null before."""
+
+    @property
+    def state_text(self) -> str:
+        """Its state for people."""
+        return "cancelled" if self.is_cancelled else self.state.value
 
 
 class EvaluationResource(Resource):

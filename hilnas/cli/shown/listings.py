@@ -88,6 +88,11 @@ def time_text(value: str | datetime | None) -> str:
     return moment.astimezone().isoformat(sep=" ", timespec="seconds")
 
 
+def hypervolume_text(hypervolume: float | None, *, is_over: bool) -> str:
+    """The hypervolume that a search has reached; without one, when there will be one. A dash where that is over."""
+    return "after the first generation" if hypervolume is None and not is_over else value_text(hypervolume)
+
+
 TRAININGS: tuple[Column, ...] = (
     ("id", member("id")),
     ("name", member("name")),
