@@ -150,7 +150,11 @@ def test_the_explorer_shows_one_kind_of_number_at_a_time(world: World) -> None:
 def test_the_fleet_is_shown_and_steered(world: World) -> None:
     device = world.enrol()
     client = _browser(world)
-    assert "bench-1" in client.get("/fleet").text
+    shown = client.get("/fleet").text
+    assert "bench-1" in shown
+    assert re.search(r"\d\d:\d\d:\d\d UTC</td>", shown), "times say their zone"
+    asking = re.findall(r"<button[^>]*:(\w+)\"[^>]*hx-confirm=\"([^\"]+)\"", shown)
+    assert asking == [("quarantine", "Quarantine bench-1? It gets no jobs until somebody resumes it.")]
     drained = client.post(f"/api/v1/devices/{device.id}:drain", headers={"X-Hilnas-Page": "1"})
     assert drained.status_code == 200
     assert "draining" in client.get("/fragments/fleet").text
