@@ -265,6 +265,20 @@ def show_latencies(
     return page(request, "latencies.html", values)
 
 
+@router.get("/api-reference")
+def show_api(request: Request, _: Permitted) -> Response:
+    """Every request of the API, by what it is about, from the document that the server itself gives."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    for path, methods in request.app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            if "operationId" not in operation:  # what all methods of a path have in common
+                continue
+            what = str(operation.get("description") or operation.get("summary") or "")
+            shown = {"method": method.upper(), "path": path, "what": what.partition("\n\n")[0]}
+            groups.setdefault(str((operation.get("tags") or ["other"])[0]), []).append(shown)
+    return page(request, "api.html", {"groups": groups})
+
+
 def _searches(searches: Searches, fronts: Fronts) -> list[SearchResource]:
     found = searches.page_of_searches(SearchQuery(), _LIST).items
     return [search_resource(search) for search in fronts.as_it_stands(found)]

@@ -198,6 +198,16 @@ def test_pages_run_and_show_only_what_this_server_ships(world: World) -> None:
         assert not re.findall(r'(?:src|href)="(?:https?:)?//', response.text)
 
 
+def test_every_request_of_the_api_is_on_its_page(world: World) -> None:
+    client = _browser(world)
+    assert 'href="/api-reference"' in client.get("/").text
+    shown = client.get("/api-reference").text
+    document = client.get("/api/v1/openapi.json").json()
+    operations = [(method.upper(), path) for path, found in document["paths"].items() for method in found]
+    assert len(operations) > 50
+    assert [one for one in operations if f"<code>{one[0]} {one[1]}</code>" not in shown] == []
+
+
 def test_a_missing_page_is_a_page_for_browsers_and_a_document_for_programs(world: World) -> None:
     client = _browser(world)
     assert "There is nothing here" in client.get("/searches/srch_x").text
