@@ -105,7 +105,7 @@ def test_front_and_hypervolume_are_those_of_what_is_complete_now(
 
     hands.step([[1, 1, 1, 1], [2, 2, 2, 2]])  # fixes the reference point; what these two give is told by no step
     hands.convert_all()
-    hands.measure_all(board, p50_us=10.0)
+    hands.measure_all(board, p50_us=500.0)
     _run(capsys, "search", "pause", search_id)
     front = _json(capsys, "search", "front", search_id)
     shown = _json(capsys, "search", "get", search_id)["progress"]
