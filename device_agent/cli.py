@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from device_agent.measuring.clocks import Pinned
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from device_agent.settings import AgentSettings
 
 _DEFAULT_SERVER = "localhost:50051"
+_COMMANDS = ("run", "doctor", "selftest")
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent") -> int:
     """Parse `arguments` (the process's own by default) and run; returns the exit code."""
-    parsed = build_parser(program).parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = build_parser(program)
+    parser.check_options(given)
+    parsed = parser.parse_args(given)
     logging.basicConfig(
         level=getattr(logging, parsed.log_level.upper()), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -54,10 +58,45 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "hilnas agent
         return 2 if isinstance(error, EnrolmentError) else 1
 
 
-def build_parser(program: str = "hilnas agent") -> argparse.ArgumentParser:
+class CommandLine(argparse.ArgumentParser):
+    """A parser that answers mistakes in one line, with what may have been meant."""
+
+    def check_options(self, given: Sequence[str]) -> None:
+        """End with a usage error where an option is not known, before the word behind it is taken for a command."""
+        known = [name for action in self._actions for name in action.option_strings]
+        for word in given:
+            name = word.partition("=")[0]
+            if name.startswith("--") and name != "--" and not any(one.startswith(name) for one in known):
+                self.error(f"there is no option {name}{_did_you_mean(name, known)}")
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where what is right stands, and exit with 2."""
+        self.exit(2, f"{self.prog}: {message}\nTry '{self.prog} --help' for help.\n")
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    from nas_engine.domain.text import did_you_mean
+
+    return did_you_mean(word, known)
+
+
+def _command(word: str) -> str:
+    """One of the commands.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if word not in _COMMANDS:
+        raise argparse.ArgumentTypeError(
+            f"there is no {word!r}: use run, doctor or selftest{_did_you_mean(word, _COMMANDS)}"
+        )
+    return word
+
+
+def build_parser(program: str = "hilnas agent") -> CommandLine:
     """The command line. Environment variables give defaults; secrets should come from there."""
-    parser = argparse.ArgumentParser(prog=program, description="Measure models on this device for a hilnas server.")
-    parser.add_argument("command", nargs="?", choices=("run", "doctor", "selftest"), default="run")
+    parser = CommandLine(prog=program, description="Measure models on this device for a hilnas server.")
+    parser.add_argument("command", nargs="?", type=_command, choices=_COMMANDS, default="run")
     parser.add_argument("--json", action="store_true", help="doctor and selftest answer as JSON")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     _add_server_options(parser)

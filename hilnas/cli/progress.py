@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hilnas.cli.shown.fronts import cell
+from hilnas.cli.shown.listings import hypervolume_text
 from hilnas.cli.specs.warm_starts import warm_start_text
 from hilnas.client.client import Hilnas
 from hilnas.client.core.event_source import ReceivedEvent
@@ -26,7 +27,7 @@ from nas_engine.domain.metrics import TOP1
 from nas_engine.domain.text import duration_text
 from nas_engine.domain.uncertainty import Interval, value_text
 from server.jobs.spent.schemas import TimeResource
-from server.searches.schemas import ProgressResource, SearchResource
+from server.searches.schemas import SearchResource
 from server.studies.schemas import RankingStudyResource, StudyEntryResource
 from server.training.networks.schemas import NetworkResource
 from server.training.schemas import SupernetResource
@@ -190,6 +191,8 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
     unmet = f" ({progress.num_unmet} measured, beyond a constraint)" if progress.num_unmet else ""
     infeasible = progress.num_infeasible + (progress.num_unmet or 0)
     table.add_row("infeasible, failed", f"{infeasible}{unmet}, {progress.num_failed}")
+    if progress.num_cancelled:
+        table.add_row("cancelled", str(progress.num_cancelled))
     table.add_row("measured before", str(progress.num_reused))
     if (algorithm := algorithm_text(progress.report)) is not None:
         table.add_row("algorithm", Text(algorithm))
@@ -197,8 +200,8 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
         table.add_row("warm start", warm)
     if (deriving := deriving_text(progress.report)) is not None:
         table.add_row("deriving", deriving)
-    table.add_row("front size", _front_size(progress))
-    table.add_row("hypervolume", value_text(progress.hypervolume))
+    table.add_row("front size", str(progress.front_size))
+    table.add_row("hypervolume", hypervolume_text(progress.hypervolume, is_over=search.state.final))
     if (gains := gains_text(progress.report)) is not None:
         table.add_row("gains", gains)
     _add_times(table, search.time)
@@ -214,23 +217,18 @@ def search_line(search: SearchResource) -> str:
     progress = search.progress
     evaluated = progress.num_complete + progress.num_infeasible
     failed = f"  failed {progress.num_failed}" if progress.num_failed else ""
-    hypervolume = value_text(progress.hypervolume)
+    cancelled = f"  cancelled {progress.num_cancelled}" if progress.num_cancelled else ""
+    hypervolume = hypervolume_text(progress.hypervolume, is_over=search.state.final)
     deriving = deriving_text(progress.report)
     infeasible = progress.num_infeasible + (progress.num_unmet or 0)
     infeasible_text = f"  infeasible {infeasible}" if infeasible else ""
     return (
         f"{search.state.value}  generation {progress.generation}  evaluated {evaluated}/{progress.num_candidates}"
-        f"{infeasible_text}{failed}  in flight {progress.num_in_flight}  front {_front_size(progress)}"
+        f"{infeasible_text}{failed}{cancelled}  in flight {progress.num_in_flight}  front {progress.front_size}"
         f"  hypervolume {hypervolume}"
         + ("" if deriving is None else f"  deriving: {deriving}")
         + times_text(search.time)
     )
-
-
-def _front_size(progress: ProgressResource) -> str:
-    """Of the last committed step; a dash before the first, when there may be a front already."""
-    unknown = progress.reference_point is None and progress.num_complete and progress.num_unmet is None
-    return "-" if unknown else str(progress.front_size)
 
 
 def algorithm_text(report: Mapping[str, JsonValue]) -> str | None:

@@ -18,6 +18,7 @@ from hilnas.cli.nouns import AGENT, NOUNS, OLD_SPELLINGS
 from hilnas.cli.runner import SETTINGS
 from hilnas.client.errors import HilnasError, ServerUnreachableError
 from nas_engine.domain.errors import EngineError, EngineWarning
+from nas_engine.domain.text import near_words
 
 _HELP = """Find the most accurate architecture at each latency, measured on your board.
 
@@ -57,6 +58,17 @@ class Nouns(TyperGroup):
         args = ["supernets", *args[1:]] if args[:2] == ["train", "plan"] else args
         name, command, rest = super().resolve_command(ctx, args)
         return name, command.load() if isinstance(command, _Unloaded) else command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it; of the options that an unknown one may stand for, those are named that are really near."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:  # typer keeps the class that it raises for itself
+            if possible := getattr(error, "possibilities", None):
+                near = near_words(str(getattr(error, "option_name", "")), possible) or possible
+                meant = f"{getattr(error, 'message', '')}. Did you mean {' or '.join(near)}?"
+                vars(error).update(possibilities=None, message=meant)
+            raise
 
 
 app = typer.Typer(

@@ -30,8 +30,15 @@ def new_app(help_text: str, *, default_verb: str | None = None) -> typer.Typer:
 def _with_default(verb: str) -> type[TyperGroup]:
     class WithDefaultVerb(TyperGroup):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            if not args or (args[0] not in self.commands and args[0] not in SETTINGS["help_option_names"]):
+            if not args or self._is_for_the_default(args[0]):
                 args = [verb, *args]
             return super().parse_args(ctx, args)
+
+        def _is_for_the_default(self, word: str) -> bool:
+            if word in self.commands or word in SETTINGS["help_option_names"]:
+                return False
+            # Where the verb takes no words of its own, one that is not known is a mistyped verb.
+            takes_words = any(one.param_type_name == "argument" for one in self.commands[verb].params)
+            return takes_words or word.startswith("-")
 
     return WithDefaultVerb

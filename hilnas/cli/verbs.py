@@ -80,7 +80,7 @@ def add_get(app: typer.Typer, about: About) -> Callable[[str, bool, str | None, 
 def add_training_verbs(
     app: typer.Typer, about: About, read: "Callable[[Hilnas, str], Supernet[Blocking] | Network[Blocking]]"
 ) -> None:
-    """Add what supernets and networks have in common, which both are trained: list, show, get, follow, cancel.
+    """Add what supernets and networks have in common, which both are trained: list, show, get, curve, follow, cancel.
 
     Args:
         read: one of them, as the SDK has it.
@@ -120,6 +120,7 @@ def add_training_verbs(
             make_console().print(training_view(read(nas, reference)))
 
     get = add_get(app, about)
+    _add_curve(app, about)
 
     @app.command("follow", help=f"Show the training of a {about.name} until it ends.")
     def follow(
@@ -153,3 +154,33 @@ def add_training_verbs(
             return
         for stopped in found:
             typer.echo(f"{stopped['id']}  {stopped['state']}  (wanted: {stopped['desired_state']})")
+
+
+def _add_curve(app: typer.Typer, about: About) -> None:
+    """Add ``curve``: what a training reported as it went on."""
+
+    @app.command(
+        "curve", help=f"Show the learning curve of a {about.name}: loss, accuracy, rate and throughput by step."
+    )
+    def curve(
+        reference: Annotated[
+            str, typer.Argument(metavar=about.metavar, help=about.help, autocompletion=about.complete)
+        ],
+        max_points: Annotated[
+            int | None,
+            typer.Option("--max-points", "-n", min=1, max=2000, help="Of it, evenly spread [20; with --json 500]."),
+        ] = None,
+        as_json: JsonOption = False,
+        server: ServerOption = None,
+        token: TokenOption = None,
+    ) -> None:
+        wanted = max_points or (500 if as_json else 20)
+        with documents(server, token) as nas:
+            found = nas.get(about.path, reference, "curve", params={"max_points": wanted})
+        if as_json:
+            print_json(found)
+            return
+        points = found["points"]
+        listings.show(points, listings.LEARNING, as_json=False, empty="Nothing has been reported of it yet.")
+        if len(points) < found["num_kept"]:
+            typer.echo(f"{len(points)} of the {found['num_kept']} points that are kept; --max-points shows more")

@@ -31,10 +31,16 @@ def duration_text(seconds: float) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Name what begins with a word or is spelt nearly like it, as the end of a sentence; empty where nothing is."""
+    near = near_words(word, known)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def near_words(word: str, known: Iterable[str]) -> list[str]:
+    """What begins with a word or is spelt nearly like it, the nearest first; three at most."""
     # Loaded here: mistakes are rare, and commands must start quickly.
     from difflib import get_close_matches
 
     by_lower = {one.lower(): one for one in known}
     begun = [one for one in by_lower if len(word) >= _MIN_BEGINNING and one.startswith(word.lower())]
     near = begun[:_MAX_NEAR] or get_close_matches(word.lower(), by_lower, n=_MAX_NEAR, cutoff=0.7)
-    return f"; did you mean {' or '.join(by_lower[one] for one in near)}?" if near else ""
+    return [by_lower[one] for one in near]

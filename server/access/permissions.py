@@ -243,6 +243,7 @@ POLICY: tuple[Rule, ...] = (
         "show_fleet",
         "show_fleet_table",
         "show_latencies",
+        "show_api",
     ),
     Rule(
         kind=Kind.SERVICE,

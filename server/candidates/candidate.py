@@ -19,6 +19,10 @@ from server.core.errors import InvalidValueError
 from server.core.ids import short_id
 from server.spaces.architecture import ArchitectureRecord
 
+CANCELLED_WITH_SEARCH = "the search was cancelled"
+"""Reason of a candidate that was not finished when its search was cancelled; its state is FAILED, as clients of the
+first release know it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricValue:
@@ -100,6 +104,11 @@ class Candidate:
     def short_id(self) -> str:
         """Short name of it: the search's, and its number there."""
         return f"{short_id(self.search_id)}.{self.seq}"
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it ended only because its search was cancelled: nothing of it failed."""
+        return self.state is CandidateState.FAILED and self.reason == CANCELLED_WITH_SEARCH
 
     @property
     def values(self) -> Mapping[Metric, float]:

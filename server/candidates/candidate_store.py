@@ -150,6 +150,17 @@ class CandidateStore(Store):
         )
         return tuple(self._connection.execute(statement.order_by(candidates.c.seq)).scalars())
 
+    def searches_with_untold_complete(self, search_ids: Sequence[str]) -> frozenset[str]:
+        """Those of the searches that have COMPLETE candidates which the algorithm has not observed yet."""
+        c = candidates.c
+        untold = sa.select(c.search_id).where(c.state == CandidateState.COMPLETE, c.told_seq.is_(None)).distinct()
+        found = (
+            id
+            for ids in chunks(search_ids)
+            for id in self._connection.execute(untold.where(c.search_id.in_(ids))).scalars()
+        )
+        return frozenset(found)
+
     def expected_gains(self, search_id: str, num: int) -> Mapping[Genotype, float]:
         """What the last `num` candidates of a search were expected to add; those of which nothing was, are left out."""
         c = candidates.c

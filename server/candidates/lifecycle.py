@@ -12,7 +12,7 @@ from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, is_searched
-from server.candidates.candidate import Candidate, Evaluation
+from server.candidates.candidate import CANCELLED_WITH_SEARCH, Candidate, Evaluation
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.payloads import SearchStepPayload
@@ -91,6 +91,8 @@ def finish_candidate(
             progress = replace(progress, num_complete=progress.num_complete + 1)
         case CandidateState.INFEASIBLE:
             progress = replace(progress, num_infeasible=progress.num_infeasible + 1)
+        case _ if ended.is_cancelled:
+            progress = replace(progress, num_cancelled=progress.num_cancelled + 1)
         case _:
             progress = replace(progress, num_failed=progress.num_failed + 1)
     return SearchStore(tx).save_search(replace(search, progress=progress))
@@ -172,13 +174,14 @@ def advance(tx: Transaction, search: Search, settings: SearchSettings) -> Search
 
 
 def end_search(tx: Transaction, search: Search, state: SearchState, reason: str) -> Search:
-    """End a locked search: its jobs are stopped or reassigned, its unfinished candidates end as FAILED."""
+    """End a locked search: its jobs are stopped or reassigned, its unfinished candidates end as FAILED or cancelled."""
+    why = CANCELLED_WITH_SEARCH if state is SearchState.CANCELLED else f"the search was {state.value}"
     EvaluationStore(tx).settle_awaited_of_search(search.id)
     for job in JobStore(tx).active_jobs_of_search(search.id):
         if not _reassign(tx, job):
             stop_job(tx, job.id)
     for candidate in CandidateStore(tx).unfinished_candidates(search.id):
-        search = finish_candidate(tx, search, candidate, CandidateState.FAILED, f"the search was {state.value}")
+        search = finish_candidate(tx, search, candidate, CandidateState.FAILED, why)
     return set_search_state(tx, search, state, reason)
 
 

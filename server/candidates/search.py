@@ -24,6 +24,7 @@ class SearchProgress:
         generation: generations completed.
         num_asked: candidates proposed so far; what the budget counts.
         num_complete, num_infeasible, num_failed: of these, how many ended so.
+        num_cancelled: of these, how many were cancelled with the search; versions before counted them as failed.
         num_reused: latencies taken from earlier measurements.
         num_unmet: complete candidates that missed a constraint; None before the first step that counted them.
         front_size: feasible non-dominated candidates.
@@ -47,6 +48,7 @@ class SearchProgress:
     end_reason: EndReason | None = None
     warnings: tuple[str, ...] = ()
     num_unmet: int | None = None
+    num_cancelled: int = 0
 
     def __post_init__(self) -> None:
         numbers = (*(self.reference_point or ()), *(() if self.hypervolume is None else (self.hypervolume,)))
@@ -65,7 +67,7 @@ class SearchProgress:
     @property
     def num_finished(self) -> int:
         """Candidates in a final state."""
-        return self.num_complete + self.num_infeasible + self.num_failed
+        return self.num_complete + self.num_infeasible + self.num_failed + self.num_cancelled
 
     @property
     def num_in_flight(self) -> int:

@@ -90,6 +90,7 @@ def fail_attempt(
     if policy.retryable and not poisoned and attempts_left and not failure.blames_brought:
         _retry(tx, kinds, job, failure)
         return JobState.QUEUED
+    failure = failure.with_remedy
     JobStore(tx).finish_job(
         replace(
             job,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.text import one_line
@@ -61,6 +62,11 @@ def policy_of(type: FailureType) -> FailurePolicy:
     return _POLICIES[type]
 
 
+_REMEDIES = {
+    FailureType.OUT_OF_MEMORY: "it needs more memory than the device has left for it; what helps is a smaller batch or "
+    "input, another device type or, in a search, a constraint on peak_activation_bytes",
+}
+
 MAX_MESSAGE_LENGTH = 2000
 
 
@@ -82,6 +88,14 @@ class Failure:
     def __post_init__(self) -> None:
         # It comes from devices and converters: kept to one storable line, whatever they print.
         object.__setattr__(self, "message", one_line(self.message, MAX_MESSAGE_LENGTH))
+
+    @property
+    def with_remedy(self) -> Self:
+        """The same, saying also what to do, where that is known."""
+        remedy = _REMEDIES.get(self.type)
+        if remedy is None or remedy in self.message:
+            return self
+        return replace(self, message=f"{self.message[: MAX_MESSAGE_LENGTH - len(remedy) - 2]}: {remedy}")
 
 
 @dataclass(frozen=True, slots=True)

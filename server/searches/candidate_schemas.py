@@ -13,6 +13,7 @@ from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.metric import Goal, Metric
 from nas_engine.domain.metrics import column_for, declarations, searched_names
+from nas_engine.domain.text import did_you_mean
 from nas_engine.domain.uncertainty import Interval, quantity_text
 from nas_engine.settings.base import OWN_METRIC_PATTERN, OneOf, OneOfMetrics
 from server.candidates.candidate import MetricValue
@@ -70,13 +71,25 @@ class _Bound:
 
     def _check(self, text: str) -> str:
         if len(text) > 300 or not re.match(self._pattern(), text):
-            raise ValueError(f"{text[:100]!r} is no bound: write metric:le:number or metric:ge:number")
+            raise ValueError(f"{text[:100]!r} is no bound: {_what_is_wrong(text)}")
         return text
 
     def _pattern(self) -> str:
         names = "|".join((*map(re.escape, searched_names()), _OWN_NAME))
         # So many digits, that every number which matches is finite.
         return rf"^({names}):(ge|le):-?[0-9]{{1,40}}(\.[0-9]{{1,40}})?([eE][+-]?[0-9]{{1,2}})?$"
+
+
+def _what_is_wrong(text: str) -> str:
+    """Which part of a bound is wrong, and what may stand there."""
+    name, *rest = text[:300].split(":")
+    if len(rest) != 2:
+        return "write metric:le:number (at most) or metric:ge:number (at least), such as latency_us:le:8000"
+    if name not in searched_names() and not re.fullmatch(_OWN_NAME, name):
+        return f"there is no metric {name[:100]!r}{did_you_mean(name, searched_names())}"
+    if rest[0] not in ("le", "ge"):
+        return f"{rest[0][:100]!r} is neither le (at most) nor ge (at least)"
+    return f"{rest[1][:100]!r} is no number: write one, such as {name}:{rest[0]}:0.75"
 
 
 BoundText = Annotated[str, _Bound()]
@@ -246,6 +259,9 @@ class CandidateResource(Resource):
     state: CandidateState
     """State of its evaluation, from asked to complete, infeasible or failed."""
 
+    is_cancelled: bool = False
+    """Whether it ended only because its search was cancelled; its state is `failed` then."""
+
     reason: str
     """Why it is in this state; empty where there is nothing to say."""
 
@@ -307,6 +323,11 @@ class CandidateResource(Resource):
 
     finished_at: datetime | None
     """Time at which its evaluation ended, RFC 3339; null before."""
+
+    @property
+    def state_text(self) -> str:
+        """Its state for people."""
+        return "cancelled" if self.is_cancelled else self.state.value
 
 
 class EvaluationResource(Resource):

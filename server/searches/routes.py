@@ -125,7 +125,12 @@ def validate_search(document: ReferringDocument, searches: SearchesDep, _: Permi
 
 @router.get("/searches", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
 def list_searches(
-    searches: SearchesDep, uow: UowDep, paging: PagingDep, _: Permitted, query: Annotated[SearchListQuery, Query()]
+    searches: SearchesDep,
+    fronts: FrontsDep,
+    uow: UowDep,
+    paging: PagingDep,
+    _: Permitted,
+    query: Annotated[SearchListQuery, Query()],
 ) -> Listing[SearchResource]:
     """Searches, newest first unless asked otherwise."""
     wanted = SearchQuery(
@@ -140,7 +145,8 @@ def list_searches(
     page = searches.page_of_searches(wanted, paging.wanted(query))
     total = searches.count_searches(wanted) if query.include_total else None
     times = uow.read(lambda tx: times_of_searches(tx, page.items))
-    items = [search_resource(search, time) for search, time in zip(page.items, times, strict=True)]
+    standing = fronts.as_it_stands(page.items)
+    items = [search_resource(search, time) for search, time in zip(standing, times, strict=True)]
     return paging.listing(page, items, total)
 
 
@@ -155,6 +161,7 @@ def get_search(
     searches: SearchesDep,
     batches: BatchesDep,
     dispatch: DispatchDep,
+    fronts: FrontsDep,
     uow: UowDep,
     _: Permitted,
 ) -> Response:
@@ -162,7 +169,7 @@ def get_search(
     batch = batches.find(search_id)
     if batch is not None:
         return RedirectResponse(batch_path(batch), status_code=308)
-    search = searches.get_search(search_id)
+    (search,) = fronts.as_it_stands([searches.get_search(search_id)])
     resource = search_resource(search, uow.read(lambda tx: time_of_search(tx, search)))
     if not search.state.final:
         reason = dispatch.search_waits_for(search_id)

@@ -61,6 +61,10 @@ class ProgressResource(Resource):
     num_failed: int
     """Number of asked candidates that failed for reasons of the service."""
 
+    num_cancelled: int = 0
+    """Number of asked candidates that were not finished when the search was cancelled; earlier servers counted them as
+    failed."""
+
     num_in_flight: int
     """Number of asked candidates that are not finished yet."""
 
@@ -72,10 +76,12 @@ class ProgressResource(Resource):
     and of searches that a server ended which did not count them."""
 
     front_size: int
-    """Number of feasible non-dominated candidates."""
+    """Number of feasible non-dominated candidates: of all that are complete where the search is read, after the last
+    committed step in events and in answers to changes."""
 
     hypervolume: float | None
-    """Hypervolume of the front against reference_point, in the objectives' own units; null before the first front."""
+    """Hypervolume of the front against reference_point, in the objectives' own units, taken like front_size; null
+    before the first generation is complete, which fixes reference_point."""
 
     reference_point: list[float] | None
     """Reference point of the hypervolume, one value per objective; fixed for the search, so that hypervolumes
@@ -128,7 +134,7 @@ class SearchResource(Resource):
     """The spec as it was posted, with defaults filled in."""
 
     progress: ProgressResource
-    """Counts, front and hypervolume after the last committed step."""
+    """Counts, front and hypervolume."""
 
     hardware_key: str | None
     """Hardware key its latencies are filed under; null where latency is not wanted."""

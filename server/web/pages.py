@@ -43,7 +43,8 @@ from server.searches.candidate_routes import (
     evaluation_resources,
 )
 from server.searches.candidate_schemas import CandidateListQuery, CandidateResource, EvaluationResource
-from server.searches.routes import search_resource
+from server.searches.fronts.fronts import Fronts
+from server.searches.routes import FrontsDep, search_resource
 from server.searches.schemas import SearchResource
 from server.searches.searches import Searches
 from server.shipping.bundles import probe_of
@@ -81,11 +82,12 @@ def show_searches(
     networks: NetworksDep,
     studies: RankingStudiesDep,
     searches: SearchesDep,
+    fronts: FrontsDep,
     _: Permitted,
 ) -> Response:
     """Searches, supernets, networks and ranking studies, newest first."""
     values = {
-        "searches": _searches(searches),
+        "searches": _searches(searches, fronts),
         "supernets": [
             SupernetResource.of(one, one.spec)
             for one in supernets.page_of_trainings(TrainingQuery(), PageRequest(20)).items
@@ -102,17 +104,17 @@ def show_searches(
 
 
 @router.get("/fragments/searches")
-def show_searches_table(request: Request, searches: SearchesDep, _: Permitted) -> Response:
+def show_searches_table(request: Request, searches: SearchesDep, fronts: FrontsDep, _: Permitted) -> Response:
     """The table alone, for refreshing."""
-    return page(request, "_searches.html", {"searches": _searches(searches)})
+    return page(request, "_searches.html", {"searches": _searches(searches, fronts)})
 
 
 @router.get("/searches/{search_id:id}")
 def show_search(
-    search_id: str, request: Request, searches: SearchesDep, dispatch: DispatchDep, _: Permitted
+    search_id: str, request: Request, searches: SearchesDep, fronts: FrontsDep, dispatch: DispatchDep, _: Permitted
 ) -> Response:
     """One search: progress, front, candidates, controls."""
-    search = searches.get_search(search_id)
+    (search,) = fronts.as_it_stands([searches.get_search(search_id)])
     values = {"search": search_resource(search), "final": search.state.final, "waiting_for": ""}
     if not search.state.final:
         values["waiting_for"] = dispatch.search_waits_for(search_id)
@@ -129,9 +131,9 @@ def show_waiting(
 
 
 @router.get("/fragments/searches/{search_id:id}/progress")
-def show_progress(search_id: str, request: Request, searches: SearchesDep, _: Permitted) -> Response:
+def show_progress(search_id: str, request: Request, searches: SearchesDep, fronts: FrontsDep, _: Permitted) -> Response:
     """State and progress alone, for refreshing."""
-    search = searches.get_search(search_id)
+    (search,) = fronts.as_it_stands([searches.get_search(search_id)])
     return page(request, "_progress.html", {"search": search_resource(search), "final": search.state.final})
 
 
@@ -263,8 +265,23 @@ def show_latencies(
     return page(request, "latencies.html", values)
 
 
-def _searches(searches: Searches) -> list[SearchResource]:
-    return [search_resource(search) for search in searches.page_of_searches(SearchQuery(), _LIST).items]
+@router.get("/api-reference")
+def show_api(request: Request, _: Permitted) -> Response:
+    """Every request of the API, by what it is about, from the document that the server itself gives."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    for path, methods in request.app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            if "operationId" not in operation:  # what all methods of a path have in common
+                continue
+            what = str(operation.get("description") or operation.get("summary") or "")
+            shown = {"method": method.upper(), "path": path, "what": what.partition("\n\n")[0]}
+            groups.setdefault(str((operation.get("tags") or ["other"])[0]), []).append(shown)
+    return page(request, "api.html", {"groups": groups})
+
+
+def _searches(searches: Searches, fronts: Fronts) -> list[SearchResource]:
+    found = searches.page_of_searches(SearchQuery(), _LIST).items
+    return [search_resource(search) for search in fronts.as_it_stands(found)]
 
 
 def _fleet(uow: UnitOfWork) -> dict[str, object]:

@@ -88,7 +88,7 @@ def _items_by(values: Iterable[Any], attribute: str) -> dict[str, Any]:
 
 
 def _time(value: datetime | None) -> str:
-    return "–" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return "–" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _short(value: str | None) -> str:

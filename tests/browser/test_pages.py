@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Dialog, Page, sync_playwright
 
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import NOISY, World, latency_spec
@@ -87,6 +87,16 @@ def test_a_search_is_followed_live_to_its_front(tab: _Tab, server: RunningServer
     tab.page.wait_for_selector("#progress .chip.completed", timeout=_WAIT_MS)
     assert tab.ink("#front-chart") > 50
     assert tab.ink("#hypervolume-chart") > 50
+    axes = (
+        "['xAxis', 'yAxis'].map(name => echarts.getInstanceByDom(document.getElementById('%s')).getOption()[name][0])"
+    )
+    across, up = tab.page.evaluate(axes % "front-chart")
+    assert [across["name"], up["name"]] == ["latency p50 [µs]", "MACs"]
+    front = hands.client(server.token).get(f"/api/v1/searches/{search_id}/front").json()
+    ends = [one for point in front["points"] for one in point["candidate"]["values"] if one["name"] == "latency_us"]
+    assert across["min"] < min(one["low"] for one in ends)
+    assert across["max"] > max(one["high"] for one in ends)
+    assert tab.page.evaluate(axes % "hypervolume-chart")[0]["name"] == "evaluated candidates"
     assert tab.page.inner_text("#front-kind") == "measured latency, board device"
     tab.page.screenshot(path=tmp_path / "search.png", full_page=True)
     tab.page.click("#candidates >> text=MACs")
@@ -99,6 +109,50 @@ def test_a_search_is_followed_live_to_its_front(tab: _Tab, server: RunningServer
     assert tab.ink("#latency-chart") > 50
     tab.page.screenshot(path=tmp_path / "latencies.png", full_page=True)
     assert tab.complaints == []
+
+
+def test_no_page_scrolls_sideways_on_a_telephone_and_pictures_follow_the_theme(
+    tab: _Tab, server: RunningServer, hands: World
+) -> None:
+    board = hands.enrol("bench-9", "telephone-board")
+    with server.sdk() as nas:
+        spec = latency_spec(2, name="a search with a rather long name", device={"device_type": "telephone-board"})
+        search_id = nas.searches.create(spec).id
+        hands.step([[0, 0, 1, 1], [1, 1, 0, 0]])
+        hands.convert_all()
+        hands.measure_all(board)
+        candidate_id = nas.searches.candidates(search_id)[0].id
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    pages = ("/", f"/searches/{search_id}", f"/candidates/{candidate_id}", "/latencies", "/fleet", "/api-reference")
+    for path in pages:
+        tab.page.goto(f"{server.url}{path}")
+        tab.page.wait_for_selector("table", timeout=_WAIT_MS)
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390, path
+    tab.page.goto(f"{server.url}/candidates/{candidate_id}")
+    back = "getComputedStyle(document.querySelector('img.picture')).backgroundColor"
+    for scheme, colour in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(0, 0, 0)")):
+        tab.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert tab.page.evaluate(back) == colour
+    assert tab.complaints == []
+
+
+def test_a_board_is_quarantined_only_once_that_was_confirmed(tab: _Tab, server: RunningServer, hands: World) -> None:
+    hands.enrol("bench-10", "asked-board")
+    asked: list[str] = []
+
+    def answer(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss() if len(asked) == 1 else dialog.accept()
+
+    tab.page.on("dialog", answer)
+    tab.page.goto(f"{server.url}/fleet")
+    button = "tr:has-text('bench-10') button:has-text('quarantine')"
+    with server.sdk() as nas:
+        tab.page.click(button)
+        assert nas.devices.get("bench-10").state.value == "active"
+        tab.page.click(button)
+        tab.page.wait_for_selector("tr:has-text('bench-10') .chip.quarantined", timeout=_WAIT_MS)
+    assert asked == ["Quarantine bench-10? It gets no jobs until somebody resumes it."] * 2
 
 
 def test_a_search_is_cancelled_from_its_page(tab: _Tab, server: RunningServer) -> None:

@@ -56,7 +56,7 @@ def show(
         ("short id", found.short_id),
         ("architecture", found.arch_id),
         ("search", found.search_id),
-        ("state", found.state.value),
+        ("state", found.state_text),
     )
     for title, text in named:
         table.add_row(title, escape(str(text)))

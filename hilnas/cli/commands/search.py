@@ -225,7 +225,7 @@ def candidates(
         table.add_row(
             one.short_id or str(one.seq),
             one.arch_id[:12],
-            one.state.value,
+            one.state_text,
             *(value_cell(known.get(metric.name)) for metric in metrics),
             "-" if latency is None else latency.kind,
             "-" if one.expected_gain is None else value_text(100 * one.expected_gain, digits=3),
@@ -329,8 +329,8 @@ _COLUMNS: tuple[listings.Column, ...] = (
     ("state", listings.member("state")),
     ("space", lambda search: str(search["spec"]["space"]["id"])),
     ("evaluated", lambda search: _evaluated(search["progress"])),
-    ("front", lambda search: _front_size(search["progress"])),
-    ("hypervolume", lambda search: _hypervolume(search["progress"])),
+    ("front", lambda search: str(search["progress"]["front_size"])),
+    ("hypervolume", lambda search: _hypervolume(search)),
     ("elapsed", listings.duration("elapsed_s")),
     ("left", listings.duration("left_s")),
     ("created", listings.time("created_at")),
@@ -339,18 +339,14 @@ _COLUMNS: tuple[listings.Column, ...] = (
 
 
 def _evaluated(progress: Document) -> str:
-    failed = f", {progress['num_failed']} failed" if progress["num_failed"] else ""
-    return f"{progress['num_complete'] + progress['num_infeasible']}/{progress['num_candidates']}{failed}"
+    others = (("failed", progress["num_failed"]), ("cancelled", progress.get("num_cancelled")))
+    also = "".join(f", {number} {name}" for name, number in others if number)
+    return f"{progress['num_complete'] + progress['num_infeasible']}/{progress['num_candidates']}{also}"
 
 
-def _front_size(progress: Document) -> str:
-    """Of the last committed step; a dash before the first, when there may be a front already."""
-    unknown = progress["reference_point"] is None and progress["num_complete"] and progress.get("num_unmet") is None
-    return "-" if unknown else str(progress["front_size"])
-
-
-def _hypervolume(progress: Document) -> str:
-    return value_text(progress["hypervolume"])
+def _hypervolume(search: Document) -> str:
+    is_over = SearchState(search["state"]).final
+    return listings.hypervolume_text(search["progress"]["hypervolume"], is_over=is_over)
 
 
 def _steer(searches: list[str], verb: str, as_json: bool, server: str | None, token: str | None) -> None:

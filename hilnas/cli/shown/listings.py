@@ -9,7 +9,7 @@ from typing import Any
 from hilnas.cli.options import print_json
 from hilnas.client.documents import Document
 from nas_engine.domain.text import duration_text
-from nas_engine.domain.uncertainty import value_text
+from nas_engine.domain.uncertainty import Interval, number_text, shown_in, value_text
 
 Column = tuple[str, Callable[[Document], str]]
 """Title, with the unit in brackets, and what a document has there."""
@@ -88,6 +88,11 @@ def time_text(value: str | datetime | None) -> str:
     return moment.astimezone().isoformat(sep=" ", timespec="seconds")
 
 
+def hypervolume_text(hypervolume: float | None, *, is_over: bool) -> str:
+    """The hypervolume that a search has reached; without one, when there will be one. A dash where that is over."""
+    return "after the first generation" if hypervolume is None and not is_over else value_text(hypervolume)
+
+
 TRAININGS: tuple[Column, ...] = (
     ("id", member("id")),
     ("name", member("name")),
@@ -111,6 +116,21 @@ MODELS: tuple[Column, ...] = (
     ("state", lambda model: f"{model['state']} {model['reason']}".strip()),
 )
 """Of model files, for boards."""
+
+
+LEARNING: tuple[Column, ...] = (
+    ("step", member("step")),
+    ("training loss", lambda point: _loss(point["loss"])),
+    ("training top1 [%]", lambda point: _percent(point["top1"])),
+    ("learning rate", lambda point: value_text(point["learning_rate"])),
+    ("throughput [images/s]", lambda point: value_text(point["images_per_s"])),
+    ("reported", time("at")),
+)
+"""Of the points of learning curves."""
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else number_text(shown_in(Interval(value), "fraction"))
 
 
 def _loss(value: float | None) -> str:

@@ -76,7 +76,7 @@ def _of_candidate(candidate: CandidateResource) -> Mapping[str, str]:
         for one in candidate.values
     }
     name = candidate.short_id or candidate.id
-    return {"candidate": name, "architecture": candidate.arch_id[:12], "state": candidate.state.value, **values}
+    return {"candidate": name, "architecture": candidate.arch_id[:12], "state": candidate.state_text, **values}
 
 
 @cells_of.register

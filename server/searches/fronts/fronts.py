@@ -18,6 +18,7 @@ from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
+from server.candidates.states import SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.fleet.device import HardwareProfile
 from server.fleet.store import HardwareStore
@@ -130,6 +131,39 @@ class Fronts:
 
         return self._uow.read(look)
 
+    def as_it_stands(self, searches: Sequence[Search]) -> list[Search]:
+        """The searches with front and hypervolume as of now, not as of their last step.
+
+        A step tells what is complete; between two, and of a search that was stopped between two, there may be more. The
+        hypervolume waits for the first step, which fixes what it is reckoned against.
+        """
+        behind = [one.id for one in searches if one.state is not SearchState.COMPLETED and one.progress.num_complete]
+
+        def look(tx: Transaction) -> list[Search]:
+            untold = CandidateStore(tx).searches_with_untold_complete(behind)
+            return [self._standing(tx, one) if one.id in untold else one for one in searches]
+
+        return self._uow.read(look) if behind else list(searches)
+
+    def _standing(self, tx: Transaction, search: Search) -> Search:
+        objectives, reference = search.spec.domain_objectives(), search.progress.reference_point
+        scored = _Scored.as_compared(tx, search)
+        rows, best = self._best(objectives, scored, scored.known_and_feasible(search)[1], search.spec.dominance)
+        hypervolume = (
+            None if reference is None else self._maths.hypervolume(objectives, [rows[i] for i in best], reference)
+        )
+        return replace(search, progress=replace(search.progress, front_size=len(best), hypervolume=hypervolume))
+
+    def _best(
+        self, objectives: Sequence[Objective], scored: _Scored, feasible: Sequence[str], dominance: Dominance
+    ) -> tuple[list[tuple[float, ...]], Sequence[int]]:
+        """Objectives of the feasible candidates, and the places of those on the front."""
+        rows = [tuple(scored.value(id, o.metric) for o in objectives) for id in feasible]
+        spreads = None
+        if dominance is Dominance.CONFIDENT:
+            spreads = [tuple(scored.values[o.metric][id][1] or 0.0 for o in objectives) for id in feasible]
+        return rows, self._maths.non_dominated(objectives, rows, spreads)
+
     def hypervolumes(self, search_id: str, max_points: int) -> HypervolumeHistory:
         """How the hypervolume grew with every complete candidate, in the order they were asked.
 
@@ -194,11 +228,7 @@ class Fronts:
     ) -> Front:
         objectives = search.spec.domain_objectives()
         known, feasible = scored.known_and_feasible(search)
-        rows = [tuple(scored.value(id, o.metric) for o in objectives) for id in feasible]
-        spreads = None
-        if dominance is Dominance.CONFIDENT:
-            spreads = [tuple(scored.values[o.metric][id][1] or 0.0 for o in objectives) for id in feasible]
-        best = self._maths.non_dominated(objectives, rows, spreads)
+        rows, best = self._best(objectives, scored, feasible, dominance)
         chosen = {feasible[i] for i in best}
         others = tuple(id for id in known if id not in chosen) if with_dominated else ()
         others = others[:: -(-len(others) // max_dominated) or 1] if max_dominated is not None else others

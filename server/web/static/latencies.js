@@ -11,17 +11,19 @@
     .sort((a, b) => a.p50 - b.p50);
   const chart = echarts.init(place);
   window.addEventListener("resize", () => chart.resize());
+  const [low, high] = [Math.min(...rows.map((row) => row.low)), Math.max(...rows.map((row) => row.high))];
+  const room = 0.05 * (high - low || Math.abs(high) || 1); // so that whiskers are whole
   const colour = (row) => (row.validity === "valid" ? good : doubtful);
   chart.setOption({
     animation: false,
     textStyle: { color: ink },
-    grid: { left: 76, right: 16, top: 16, bottom: 36 },
+    grid: { left: 76, right: 16, top: 32, bottom: 36 },
     tooltip: { renderMode: "richText", confine: true, formatter: ({ dataIndex }) => {
       const row = rows[dataIndex];
       return `${row.name}\np50 ${row.text} µs\n${row.validity}`;
     } },
     xAxis: { type: "category", data: rows.map((_, index) => index + 1), name: "by median", nameLocation: "middle", nameGap: 24, axisLabel: { color: ink } },
-    yAxis: { type: "value", scale: true, name: "µs", axisLabel: { color: ink }, splitLine: { lineStyle: { color: ink, opacity: 0.15 } } },
+    yAxis: { type: "value", min: Math.max(0, low - room), max: high + room, name: "p50 [µs]", axisLabel: { color: ink, showMinLabel: false, showMaxLabel: false }, splitLine: { lineStyle: { color: ink, opacity: 0.15 } } },
     series: [
       { type: "custom", silent: true, data: rows.map((row, index) => [index, row.low, row.high]), renderItem: (_, values) => {
         const [x1, y1] = values.coord([values.value(0), values.value(1)]); const [x2, y2] = values.coord([values.value(0), values.value(2)]);

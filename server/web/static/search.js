@@ -65,7 +65,18 @@
       return { value: [across, up, left, right, bottom, top], candidate: point.candidate };
     };
     const points = front.points.map(asItem);
-    const axis = (place, name) => ({ type: "value", scale: true, name: title(front.objectives[place]), nameLocation: "middle", axisLabel: { color: ink },
+    const dominated = front.dominated.map(asItem);
+    // Room for whole whiskers: each axis holds the ends of the intervals that are drawn along it, and a little more.
+    const extent = (first, second) => {
+      const ends = [...points.flatMap(({ value }) => [value[first], value[second]]), ...dominated.map(({ value }) => value[first === 2 ? 0 : 1])];
+      if (!ends.length) return {};
+      const [low, high] = [Math.min(...ends), Math.max(...ends)];
+      const room = 0.05 * (high - low || Math.abs(high) || 1);
+      return { min: low - room, max: high + room };
+    };
+    const label = { color: ink, showMinLabel: false, showMaxLabel: false };
+    const axis = (place, name) => ({ type: "value", name: title(front.objectives[place]), nameLocation: "middle", axisLabel: label,
+      ...(name === "x" ? extent(2, 3) : extent(4, 5)),
       nameGap: name === "x" ? 28 : 52, splitLine: { lineStyle: { color: ink, opacity: 0.15 } } });
     frontChart.setOption({
       ...base,
@@ -73,7 +84,7 @@
       xAxis: axis(x, "x"), yAxis: axis(y, "y"),
       tooltip: { ...base.tooltip, formatter: (item) => describe(item.data) },
       series: [
-        { name: "dominated", type: "scatter", data: front.dominated.map(asItem), symbolSize: 5, itemStyle: { color: ink, opacity: 0.45 } },
+        { name: "dominated", type: "scatter", data: dominated, symbolSize: 5, itemStyle: { color: ink, opacity: 0.45 } },
         { name: "intervals", type: "custom", silent: true, data: points.map((point) => point.value), renderItem: drawSpread, z: 2 },
         { name: "front", type: "scatter", data: points, symbolSize: 10, itemStyle: { color: accent }, z: 3 },
       ],
@@ -108,14 +119,16 @@
     return lines.join("\n");
   }
 
-  const history = [];
-  function noteGeneration(data) {
-    if (data.hypervolume === null) return;
-    history.push([data.seq, data.hypervolume]);
+  async function loadHypervolume() {
+    const response = await fetch(`${api}/hypervolume?max_points=500`);
+    if (!response.ok) return;
+    const { points } = await response.json();
+    const history = points.map(({ num_evaluated, hypervolume }) => [num_evaluated, hypervolume]);
+    if (!history.length) return;
     hypervolumeChart.setOption({
       ...base,
       grid: { left: 84, right: 16, top: 16, bottom: 36 },
-      xAxis: { type: "value", name: "step", nameLocation: "middle", nameGap: 24, minInterval: 1, axisLabel: { color: ink }, splitLine: { show: false } },
+      xAxis: { type: "value", name: "evaluated candidates", nameLocation: "middle", nameGap: 24, minInterval: 1, axisLabel: { color: ink }, splitLine: { show: false } },
       yAxis: { type: "value", scale: true, axisLabel: { color: ink }, splitLine: { lineStyle: { color: ink, opacity: 0.15 } } },
       tooltip: { ...base.tooltip, trigger: "axis" },
       series: [{ type: "line", step: "end", data: history, showSymbol: history.length < 30, lineStyle: { color: accent }, itemStyle: { color: accent } }],
@@ -127,7 +140,7 @@
   function news() {
     if (waiting) return;
     waiting = true;
-    setTimeout(() => { waiting = false; htmx.trigger(progress, "news"); reloadTable(); loadFront(); }, 1000);
+    setTimeout(() => { waiting = false; htmx.trigger(progress, "news"); reloadTable(); loadFront(); loadHypervolume(); }, 1000);
   }
 
   // The same page of the table, in the same order.
@@ -139,7 +152,7 @@
   for (const axis of [axes.x, axes.y]) axis.addEventListener("change", drawFront);
   frontChart.on("click", "series", (item) => { if (item.data.candidate) location.href = `/candidates/${item.data.candidate.id}`; });
   loadFront();
+  loadHypervolume();
   const events = new EventSource(`${api}/events`);
-  events.addEventListener("generation", (event) => { noteGeneration(JSON.parse(event.data).data); news(); });
-  for (const type of ["state", "candidate"]) events.addEventListener(type, news);
+  for (const type of ["generation", "state", "candidate"]) events.addEventListener(type, news);
 })();

@@ -215,6 +215,22 @@ def test_a_wrong_filter_is_refused_and_never_ignored(client: httpx2.Client, para
     _problem(response, 422, "invalid-request")
 
 
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        ("top1:ge:abc", "'abc' is no number: write one, such as top1:ge:0.75"),
+        ("macs:lt:3", "'lt' is neither le (at most) nor ge (at least)"),
+        ("macs", "write metric:le:number (at most) or metric:ge:number (at least)"),
+    ],
+)
+def test_a_bound_that_is_none_is_answered_in_words(client: httpx2.Client, bound: str, said: str) -> None:
+    search_id = _created(client, cheap_spec())
+    answered = client.get(f"/api/v1/searches/{search_id}/candidates", params={"metric": bound}).json()
+    (error,) = answered["errors"]
+    assert error["parameter"].startswith("metric")
+    assert error["detail"].startswith(f"'{bound}' is no bound: {said}")
+
+
 def test_searches_are_listed_by_state_and_label(client: httpx2.Client) -> None:
     kept = _created(client, cheap_spec(labels={"team": "vision"}))
     other = _created(client, cheap_spec(labels={"team": "audio"}))

@@ -150,7 +150,11 @@ def test_the_explorer_shows_one_kind_of_number_at_a_time(world: World) -> None:
 def test_the_fleet_is_shown_and_steered(world: World) -> None:
     device = world.enrol()
     client = _browser(world)
-    assert "bench-1" in client.get("/fleet").text
+    shown = client.get("/fleet").text
+    assert "bench-1" in shown
+    assert re.search(r"\d\d:\d\d:\d\d UTC</td>", shown), "times say their zone"
+    asking = re.findall(r"<button[^>]*:(\w+)\"[^>]*hx-confirm=\"([^\"]+)\"", shown)
+    assert asking == [("quarantine", "Quarantine bench-1? It gets no jobs until somebody resumes it.")]
     drained = client.post(f"/api/v1/devices/{device.id}:drain", headers={"X-Hilnas-Page": "1"})
     assert drained.status_code == 200
     assert "draining" in client.get("/fragments/fleet").text
@@ -192,6 +196,16 @@ def test_pages_run_and_show_only_what_this_server_ships(world: World) -> None:
         for target in re.findall(r'(?:src|href)="(/static/[^"]+)"', response.text):
             assert client.get(target).status_code == 200
         assert not re.findall(r'(?:src|href)="(?:https?:)?//', response.text)
+
+
+def test_every_request_of_the_api_is_on_its_page(world: World) -> None:
+    client = _browser(world)
+    assert 'href="/api-reference"' in client.get("/").text
+    shown = client.get("/api-reference").text
+    document = client.get("/api/v1/openapi.json").json()
+    operations = [(method.upper(), path) for path, found in document["paths"].items() for method in found]
+    assert len(operations) > 50
+    assert [one for one in operations if f"<code>{one[0]} {one[1]}</code>" not in shown] == []
 
 
 def test_a_missing_page_is_a_page_for_browsers_and_a_document_for_programs(world: World) -> None:

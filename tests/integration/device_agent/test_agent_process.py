@@ -80,7 +80,11 @@ def test_a_model_that_wants_the_whole_board_fails_alone(farm: Farm) -> None:
     farm.start(*ONNXRUNTIME, "--model-memory", str(512 * 2**20))
     job = farm.submit(greedy.SerializeToString(), max_attempts=1)
     sound = farm.submit(golden_onnx())
-    assert farm.final(job).failure_type is FailureType.OUT_OF_MEMORY
+    failed = farm.final(job)
+    assert failed.failure_type is FailureType.OUT_OF_MEMORY
+    assert (
+        "more memory than the device has left for it; what helps is a smaller batch or input" in failed.failure_message
+    )
     assert farm.measurements(farm.final(sound))
 
 

@@ -13,6 +13,10 @@ import yaml
 
 from hilnas.cli.main import main
 from nas_engine.domain.measurement import DeviceClass
+from server.jobs.states import JobKind
+from server.training.networks.networks import Networks
+from server.training.supernets import Supernets
+from server.training.training import TrainingProgress
 from tests.integration.measuring.test_measure_model import model_bytes
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import SMALL_PARAMETERS, World, cheap_spec
@@ -138,6 +142,41 @@ def test_trainings_are_listed_shown_and_cancelled_by_name(tmp_path: Path, capsys
     supernet = _spec(tmp_path, {"space": space, "dataset": "d", "epochs": 1, "strategy": {"kind": "uniform"}})
     assert main(["networks", "train", supernet]) == 1
     assert "`hilnas supernets train` takes it" in capsys.readouterr().err
+
+
+def test_what_a_training_reported_is_listed_by_step(
+    hands: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = {"id": "spos", "parameters": {**SMALL_PARAMETERS, "input_channels": 1}}
+    file = _spec(tmp_path, {"space": space, "dataset": "fashion-mnist-12k", "epochs": 1})
+    _run(capsys, "supernets", "train", file, "--name", "curved")
+    _run(capsys, "networks", "train", file, "--name", "curved too", "-a", json.dumps([0] * 4))
+    named: tuple[tuple[str, str, Supernets | Networks], ...] = (
+        ("supernets", "curved", hands.process.get(Supernets)),
+        ("networks", "curved too", hands.process.get(Networks)),
+    )
+    for noun, name, trainings in named:
+        assert _run(capsys, noun, "curve", name) == "Nothing has been reported of it yet.\n"
+        job = hands.dispatch.claim("worker-1", (JobKind.TRAIN,))
+        assert job is not None
+        assert job.lease is not None
+        trainings.start_training(job.lease)
+        for step in range(1, 31):
+            known = {"top1": 0.25, "learning_rate": 0.05, "images_per_s": 640.5}
+            trainings.record_progress(
+                job.lease, TrainingProgress(step=step, num_steps=30, loss=1.0 / step, metrics=known)
+            )
+        shown = _run(capsys, noun, "curve", name)
+        for title in ("training loss", "training top1 [%]", "learning rate", "throughput [images/s]"):
+            assert title in shown
+        rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "640.5" in line]
+        assert rows[0][:5] == ["1", "1", "25", "0.05", "640.5"]
+        assert (len(rows), rows[-1][0]) == (20, "30")
+        assert "20 of the 30 points that are kept" in shown
+        read = _json(capsys, noun, "curve", name)
+        assert [point["step"] for point in read["points"]] == list(range(1, 31))
+        assert [one["step"] for one in _json(capsys, noun, "curve", name, "--max-points", "2")["points"]] == [1, 30]
+        _run(capsys, noun, "cancel", name)
 
 
 def test_a_board_is_steered_by_its_name(hands: World, capsys: pytest.CaptureFixture[str]) -> None:

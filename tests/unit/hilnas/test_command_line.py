@@ -40,7 +40,10 @@ def test_an_old_spelling_is_its_verb_and_is_not_listed(old: str, capsys: pytest.
         (["device", "list"], "devices"),
         (["jobs", "lst"], "list"),
         (["devices", "queu"], "queue"),
-        (["search", "list", "--ownr", "me"], "--owner"),
+        (["search", "list", "--ownr", "me"], "Did you mean --owner?"),
+        (["demo", "--kep"], "--keep"),
+        (["server", "statsu"], "'status'"),
+        (["workers", "lst"], "'list'"),
         (["search", "front", "x", "--dominance", "confidnt"], "confident"),
     ],
 )
@@ -49,6 +52,21 @@ def test_a_mistyped_word_is_answered_with_the_one_that_was_meant(
 ) -> None:
     assert main(argv) == ExitStatus.USAGE
     assert meant in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["agent", "--servr", "board:50051"], "there is no option --servr; did you mean --server?"),
+        (["agent", "--servr=board:50051"], "there is no option --servr; did you mean --server?"),
+        (["agent", "doctr"], "use run, doctor or selftest; did you mean doctor?"),
+    ],
+)
+def test_the_agent_says_the_same_without_typer(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == ExitStatus.USAGE
+    assert said in capsys.readouterr().err.splitlines()[0]
 
 
 @pytest.mark.parametrize(

@@ -139,14 +139,16 @@ class PixelCache:
 
 
 def stacked(found: Sequence[Decoded]) -> Pixels:
-    """Pixels of all, (N, H, W, C). Raises DatasetError, where one could not be decoded."""
-    pixels = []
-    for one in found:
-        if one.pixels is None:
-            raise DatasetError(f"{one.error}; `hilnas datasets check` names every such file")
-        pixels.append(one.pixels)
-    return np.stack(pixels)
+    """Pixels of all, (N, H, W, C). Raises DatasetError, which names what could not be decoded."""
+    wrong = [one.error for one in found if one.pixels is None]
+    if wrong:
+        shown, num_more = wrong[:_MOST_NAMED], len(wrong) - _MOST_NAMED
+        more = f"; and {num_more} more of these {len(found)} images" if num_more > 0 else ""
+        raise DatasetError(f"{'; '.join(shown)}{more}; `hilnas datasets check` names every such file")
+    return np.stack([one.pixels for one in found if one.pixels is not None])
 
+
+_MOST_NAMED = 5  # files of a batch that cannot be decoded; the others are counted
 
 _File = list[int]
 """What changes with a file: size, times of content and of state in nanoseconds, inode and device."""
