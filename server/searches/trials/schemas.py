@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from nas_engine.domain.metric import Goal
 from nas_engine.domain.text import MAX_REASON_CHARACTERS
@@ -58,8 +58,18 @@ class RenewBody(LeaseBody):
     """Time from now after which it goes to whoever asks next, in seconds."""
 
 
+_ONE_UNCERTAINTY: dict[str, Any] = {
+    "not": {
+        "required": ["standard_error", "interval_95"],
+        "properties": {"standard_error": {"type": "number"}, "interval_95": {"type": "array"}},
+    }
+}
+
+
 class ToldMetricBody(Body):
     """A value of a metric with its uncertainty, as a standard error or as a 95 % interval."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_UNCERTAINTY)
 
     value: float
     """Value in the metric's unit."""
@@ -97,8 +107,23 @@ class FailureBody(Body):
     candidate is infeasible."""
 
 
+_NOT_GIVEN: dict[str, Any] = {"metrics": {"type": "null"}, "failed": {"type": "null"}, "give_back": {"const": False}}
+_ONE_END: dict[str, Any] = {
+    "oneOf": [
+        {"required": [name], "properties": {**_NOT_GIVEN, name: given}}
+        for name, given in (
+            ("metrics", {"type": "object"}),
+            ("failed", {"type": "object"}),
+            ("give_back", {"const": True}),
+        )
+    ]
+}
+
+
 class TellBody(LeaseBody):
     """The end of a trial: its values, or why it has none, or that it goes back."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_END)
 
     metrics: dict[str, ToldMetricBody] | None = Field(default=None, max_length=16)
     """Every metric that the trial wants, by name."""
