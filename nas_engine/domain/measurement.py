@@ -55,6 +55,7 @@ __all__ = [
     "latency_stats",
     "median_interval_us",
     "usable_blocks",
+    "worst_of",
     "worst_validity",
 ]
 
@@ -294,8 +295,12 @@ class ValidityFlag:
 
 def worst_validity(flags: Iterable[ValidityFlag]) -> Validity:
     """The most severe of the flags; VALID without any."""
-    validities = {flag.validity for flag in flags}
-    return next(v for v in _SEVERITY if v is Validity.VALID or v in validities)
+    return worst_of(flag.validity for flag in flags)
+
+
+def worst_of(validities: Iterable[Validity]) -> Validity:
+    """The most severe of them; VALID without any."""
+    return min(validities, key=_SEVERITY.index, default=Validity.VALID)
 
 
 class ValidityPolicy(StrEnum):

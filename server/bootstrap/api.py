@@ -6,6 +6,7 @@ environment or makes an adapter by itself.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -296,7 +297,20 @@ def run(settings: Settings) -> None:
         rpc = start_rpc_server(process.agents, _address(settings.grpc_host, settings.grpc_port), tls=tls)
         stack.callback(rpc.stop, settings.shutdown_s)
         _announce(stack, settings, listener, rpc, process.get(EvidenceBundles).key.fingerprint)
+        collect_garbage_rarely()
         _serve(process, listener, settings)
+
+
+def collect_garbage_rarely() -> None:
+    """Leave what was loaded for good out of collections, and have them after more new objects than a page of a list is
+    made of: they took a fifth of the time of a page of 500 candidates, and found nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
+
+
+_NEW_OBJECTS = 20_000
 
 
 class _Server(uvicorn.Server):

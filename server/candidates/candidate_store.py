@@ -200,7 +200,7 @@ class CandidateStore(Store):
         """Give candidates their current values."""
         found = tuple(found)
         values = EvaluationStore(self._tx).current_values([candidate.id for candidate in found])
-        return tuple(replace(candidate, current=values.get(candidate.id, {})) for candidate in found)
+        return tuple([replace(candidate, current=values.get(candidate.id, {})) for candidate in found])
 
 
 def _evaluation(candidate: Candidate, known: MetricValue) -> Evaluation:

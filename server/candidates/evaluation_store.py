@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import LATENCY_US, all_metrics, graph_metrics
+from nas_engine.domain.metrics import all_metrics, graph_metrics
 from server.candidates.candidate import AwaitedEvaluation, Evaluation, MetricValue
 from server.candidates.search_store import searches
 from server.candidates.states import EvaluationSource
@@ -119,17 +119,6 @@ class EvaluationStore(Store):
         counted = evaluations.c.metric.in_([one.name for one in graph_metrics()])
         found = self._list_in(EVALUATIONS, evaluations.c.candidate_id, candidate_ids, ~counted)
         return tuple(sorted(found, key=lambda e: (e.candidate_id, e.metric.name, e.attempt)))
-
-    def measurements_behind(self, candidate_ids: Sequence[str]) -> Mapping[str, str]:
-        """Read which measurement the current latency of each of these candidates was taken from."""
-        e, found = evaluations.c, dict[str, str]()
-        columns = sa.select(e.candidate_id, e.measurement_id)
-        for ids in chunks(candidate_ids):
-            wanted = columns.where(
-                e.candidate_id.in_(ids), e.current, e.metric == LATENCY_US.name, e.measurement_id.is_not(None)
-            )
-            found |= {row.candidate_id: row.measurement_id for row in self._connection.execute(wanted)}
-        return found
 
     def values_of_version(
         self, search_id: str, metric: Metric, version_id: str | None

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 
 from nas_engine.domain.measurement import DeviceClass, LatencyStats, Validity, ValidityFlag
 from nas_engine.domain.measuring.layer_times import LayerProfile
+from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.uncertainty import Interval
+from server.candidates.tables import evaluations
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.statements import insert_row
@@ -153,6 +155,18 @@ class MeasurementStore(Store):
         found: dict[str, Interval] = {}
         for ids in chunks(measurement_ids):
             rows = self._connection.execute(columns.where(m.id.in_(ids)))
+            found |= {id: Interval(p50_us, low_us, high_us) for id, p50_us, low_us, high_us in rows}
+        return found
+
+    def intervals_of_latencies(self, candidate_ids: Iterable[str]) -> dict[str, Interval]:
+        """Read the same of the measurements that these candidates' current latencies were taken from, by candidate."""
+        e, m = evaluations.c, measurements.c
+        columns = (e.candidate_id, m.p50_us, m.ci95_low_us, m.ci95_high_us)
+        statement = sa.select(*columns).select_from(evaluations.join(measurements, m.id == e.measurement_id))
+        found: dict[str, Interval] = {}
+        for ids in chunks(candidate_ids):
+            wanted = statement.where(e.candidate_id.in_(ids), e.current, e.metric == LATENCY_US.name)
+            rows = self._connection.execute(wanted)
             found |= {id: Interval(p50_us, low_us, high_us) for id, p50_us, low_us, high_us in rows}
         return found
 

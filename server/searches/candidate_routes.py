@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.measurement import ValidityFlag, worst_validity
+from nas_engine.domain.measurement import worst_of
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import BUILT_IN, DEVICE_TOP1, LATENCY_US, is_evaluated
 from nas_engine.domain.plugins.doors import Door, own_provider
@@ -264,7 +264,7 @@ class CandidateContext:
 def candidate_resource(candidate: Candidate, known: CandidateContext) -> CandidateResource:
     """One candidate: its latency with kind, validity and uncertainty."""
     intervals = intervals_of(candidate, known.latencies.get(candidate.id))
-    members = {name: getattr(candidate, name) for name in _AS_IT_IS}
+    members = dict(zip(_AS_IT_IS, _as_it_is(candidate), strict=True))
     members |= CandidateResource.of_metrics({metric.name: one.value for metric, one in candidate.current.items()})
     members |= {
         "genotype": list(candidate.genotype),
@@ -278,6 +278,8 @@ def candidate_resource(candidate: Candidate, known: CandidateContext) -> Candida
 
 _AS_IT_IS = tuple(name for name in CandidateResource.model_fields if hasattr(Candidate, name))
 """Fields of the resource that are fields or properties of the candidate."""
+
+_as_it_is = attrgetter(*_AS_IT_IS)
 
 
 def _device_accuracy(record: ClassificationRecord | None) -> DeviceAccuracyValue | None:
@@ -314,7 +316,7 @@ def _latency(
         text=quantity_text(interval, "us"),
         kind=latency_kind(hardware),
         device_class=None if hardware is None else hardware.key.identity.device_class,
-        validity=worst_validity([ValidityFlag(flag, "flag") for flag in latency.flags]),
+        validity=worst_of(latency.flags),
         flags=list(latency.flags),
     )
 

@@ -14,8 +14,9 @@ things go beyond that:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from operator import itemgetter
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
@@ -26,7 +27,8 @@ from server.core.database.statements import key_conditions
 
 T = TypeVar("T")
 
-Read = Callable[[Mapping[Any, Any]], Any]
+Read = Callable[[Sequence[Any]], Any]
+"""Makes a value of a row that has the columns in their order."""
 
 
 class Rows(Generic[T]):
@@ -70,12 +72,14 @@ class Rows(Generic[T]):
             if path.split(".")[0] not in known:
                 raise TypeError(f"{table.name}.{name}: {kind.__name__} has no {path!r}; give its path, or say `beside`")
         self._written = {name: path.split(".") for name, path in at.items()}
-        self._read = _reading(kind, {at[column.name]: column for column in own}, joined, apart)
+        self._by_path = {at[column.name]: column for column in own}
+        self._joined, self._apart = joined, apart
         self.columns: tuple[sa.Column[Any], ...] = tuple(own)
         self.source: sa.FromClause = table
         for name, part in joined.items():
             self.columns += part.columns if isinstance(part, Rows) else (part,)
             self.source = self.source.join(part.table, isouter=NoneType in get_args(_hints(kind)[name]))
+        self._read = self.reading({column: place for place, column in enumerate(self.columns)})
 
     def select(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         """A SELECT of these values."""
@@ -97,16 +101,23 @@ class Rows(Generic[T]):
         return {name: _at(value, path) for name, path in self._written.items()}
 
     def value_of(self, row: sa.Row[Any]) -> T:
-        """The value of a row that `columns` were selected for."""
-        return self.read(row._mapping)
+        """The value of a row that `columns` were selected for, wherever they stand in it."""
+        columns = row._mapping
+        return self.value_at([columns[column] for column in self.columns])
 
     def value_at(self, values: Sequence[Any]) -> T:
-        """The value of a row as `prepared.fetch` gives it: what `columns` hold, in their order."""
-        return self.read(dict(zip(self.columns, values, strict=True)))
+        """The value of what `columns` hold, in their order and nothing else.
 
-    def read(self, columns: Mapping[Any, Any]) -> T:
-        """The value of a row's columns."""
-        return self._read(columns)  # type: ignore[no-any-return]
+        Raises:
+            TypeError: there are more or fewer: the statement selects something else.
+        """
+        if len(values) != len(self.columns):
+            raise TypeError(f"{len(values)} columns where {self.kind.__name__} has {len(self.columns)}")
+        return self._read(values)  # type: ignore[no-any-return]
+
+    def reading(self, places: Mapping[sa.Column[Any], int]) -> Read:
+        """What makes a value of a row that has each column at its place."""
+        return _reading(self.kind, self._by_path, self._joined, self._apart, places)
 
 
 def _hints(kind: type) -> Mapping[str, Any]:
@@ -128,7 +139,11 @@ def _at(value: Any, path: list[str]) -> Any:
 
 
 def _reading(
-    kind: type, columns: Mapping[str, sa.Column[Any]], joined: Mapping[str, Any], apart: Collection[str] = ()
+    kind: type,
+    columns: Mapping[str, sa.Column[Any]],
+    joined: Mapping[str, Any],
+    apart: Collection[str],
+    places: Mapping[sa.Column[Any], int],
 ) -> Read:
     """What makes a value of a row, given the columns by their paths."""
     reads: dict[str, Read] = {}
@@ -138,32 +153,29 @@ def _reading(
             continue
         if name in joined:
             part = joined[name]
-            reads[name] = _reading_joined(hint, part) if isinstance(part, Rows) else _reading_column(part)
+            reads[name] = _reading_joined(hint, part, places) if isinstance(part, Rows) else itemgetter(places[part])
         elif name in columns:
-            reads[name] = _reading_column(columns[name])
+            reads[name] = itemgetter(places[columns[name]])
         elif within:
-            reads[name] = _reading_part(hint, within)
+            reads[name] = _reading_part(hint, within, places)
         else:
             raise TypeError(f"{kind.__name__}.{name}: no column holds it; add one, or say where it is `joined` from")
     return lambda row: kind(**{name: read(row) for name, read in reads.items()})
 
 
-def _reading_column(column: sa.Column[Any]) -> Read:
-    return lambda row: row[column]
-
-
-def _reading_part(hint: Any, columns: Mapping[str, sa.Column[Any]]) -> Read:
+def _reading_part(hint: Any, columns: Mapping[str, sa.Column[Any]], places: Mapping[sa.Column[Any], int]) -> Read:
     """What makes a value that is spread over several columns; None where its type allows that and all are NULL."""
     optional = NoneType in get_args(hint)
     kind = next(argument for argument in get_args(hint) if argument is not NoneType) if optional else hint
-    read = _reading(kind, columns, {})
-    return _or_none(read, tuple(columns.values())) if optional else read
+    read = _reading(kind, columns, {}, (), places)
+    return _or_none(read, [places[column] for column in columns.values()]) if optional else read
 
 
-def _reading_joined(hint: Any, part: Rows[Any]) -> Read:
+def _reading_joined(hint: Any, part: Rows[Any], places: Mapping[sa.Column[Any], int]) -> Read:
     """What makes a value of another table's row; None where its type allows that and there is no such row."""
-    return _or_none(part.read, part.columns) if NoneType in get_args(hint) else part.read
+    read = part.reading(places)
+    return _or_none(read, [places[column] for column in part.columns]) if NoneType in get_args(hint) else read
 
 
-def _or_none(read: Read, columns: Iterable[sa.Column[Any]]) -> Read:
-    return lambda row: None if all(row[column] is None for column in columns) else read(row)
+def _or_none(read: Read, places: Sequence[int]) -> Read:
+    return lambda row: None if all(row[place] is None for place in places) else read(row)

@@ -69,7 +69,7 @@ class Store:
 
     def _list(self, rows: Rows[T], statement: sa.Select[Any]) -> tuple[T, ...]:
         """The values of all rows."""
-        return tuple(rows.value_of(row) for row in self._connection.execute(statement))
+        return tuple([rows.value_at(row) for row in self._connection.execute(statement)])
 
     def _list_in(self, rows: Rows[T], column: sa.Column[Any], wanted: Iterable[Any], *conditions: Any) -> list[T]:
         """The values of all rows whose column holds one of those that are wanted, however many these are; unordered."""

@@ -119,9 +119,7 @@ class Answers:
 
 def measured_intervals(tx: Transaction, candidates: Sequence[Candidate]) -> Mapping[str, Interval]:
     """Latencies with the interval that their samples gave (a standard error knows no side), by candidate."""
-    behind = EvaluationStore(tx).measurements_behind([one.id for one in candidates if LATENCY_US in one.current])
-    known = MeasurementStore(tx).intervals_of_measurements(set(behind.values()))
-    return {candidate_id: known[id] for candidate_id, id in behind.items() if id in known}
+    return MeasurementStore(tx).intervals_of_latencies([one.id for one in candidates if LATENCY_US in one.current])
 
 
 def answered(
