@@ -121,7 +121,7 @@ def test_no_page_scrolls_sideways_on_a_telephone_and_pictures_follow_the_theme(
         hands.step([[0, 0, 1, 1], [1, 1, 0, 0]])
         hands.convert_all()
         hands.measure_all(board)
-        candidate_id = nas.searches.candidates(search_id)[0].id
+        candidate_id = next(iter(nas.searches.candidates(search_id))).id
     tab.page.set_viewport_size({"width": 390, "height": 844})
     pages = ("/", f"/searches/{search_id}", f"/candidates/{candidate_id}", "/latencies", "/fleet", "/api-reference")
     for path in pages:

@@ -214,19 +214,19 @@ def test_pictures_with_damaged_exif_data_are_read_as_they_are_stored(tmp_path: P
 
 
 def test_of_sets_on_disk_the_first_faults_say_how_to_find_all(tmp_path: Path) -> None:
-    _write_classes(tmp_path)
+    _write_classes(tmp_path, 10)
     options = {"image_size": 8, "channels": 3, "validation_fraction": 0.2, "seed": 0}
     dataset = load_folder(tmp_path, **options, in_memory_bytes=0)  # type: ignore[arg-type]
-    for name in GREY_LEVELS:
-        for number in range(4):
-            (tmp_path / name / f"{name}{number}.png").write_bytes(b"gone since")
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"gone since")
     with pytest.raises(DatasetError, match=r"cannot be decoded .*`hilnas datasets check` names every such file") as two:
         dataset.train.load(np.arange(2))
     assert str(two.value).count("cannot be decoded") == 2
     num = len(dataset.train)
-    with pytest.raises(DatasetError, match=rf"; and {num - 5} more of these {num} images; ") as all_of_them:
+    assert num > 5
+    with pytest.raises(DatasetError, match=rf"; and {num - 5} more of these {num} images; `hilnas") as many:
         dataset.train.load(np.arange(num))
-    assert str(all_of_them.value).count("cannot be decoded") == 5
+    assert str(many.value).count("cannot be decoded") == 5
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
