@@ -35,6 +35,7 @@ from nas_engine.domain.layer_graph import (
     Node,
     Pool,
     PoolKind,
+    Shape,
     Slice,
     WeightedSum,
     WeightRef,
@@ -131,10 +132,7 @@ def forward(
         InvalidGraphError: the images have another shape than the graph's input.
         WeightsError: a weight, coefficient, statistic or the generator is missing.
     """
-    if tuple(x_NCHW.shape[1:]) != graph.input_shape:
-        raise InvalidGraphError(
-            f"images are {tuple(x_NCHW.shape[1:])}, the graph takes {graph.input_shape}: resize them before execution"
-        )
+    require_input(x_NCHW, graph.input_shape)
     execution = _Execution(graph, weights, coefficients or NO_COEFFICIENTS, norm, training, rng)
     values: list[torch.Tensor | None] = [None] * len(graph.nodes)
     values[0] = x_NCHW
@@ -197,6 +195,14 @@ def _run_segment(segment: Segment, values: list[torch.Tensor | None], execution:
     for source in segment.inputs:
         if graph.last_use[source] < segment.stop:
             values[source] = None
+
+
+def require_input(x_NCHW: torch.Tensor, input_shape: Shape) -> None:
+    """Raises InvalidGraphError: the images have another shape than a graph's input."""
+    if tuple(x_NCHW.shape[1:]) != input_shape:
+        raise InvalidGraphError(
+            f"images are {tuple(x_NCHW.shape[1:])}, the graph takes {input_shape}: resize them before execution"
+        )
 
 
 def used_weight(weights: Mapping[str, torch.Tensor], ref: WeightRef) -> torch.Tensor:
