@@ -1,7 +1,7 @@
 """Accuracy of one architecture with shared weights: calibrate its BN, then count correct predictions.
 
 Shapes: N images, C channels, H height, W width, K classes. Images should be in channels_last memory,
-which makes both passes two to three times faster on a CPU.
+which makes calibration on a CPU two to three times faster.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from nas_engine.domain.errors import WeightsError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.statistics import BatchStatistics
+from nas_engine.domain.views.direct_channels import direct_channels
+from nas_engine.evaluation.onnx_network import onnx_network
 from nas_engine.settings.evaluation import CalibrationMode
 from nas_engine.supernet.calibration import calibrate
 from nas_engine.supernet.execute import Calibrated, Norm, forward
@@ -107,6 +109,7 @@ def evaluate(
         WeightsError: there are no images, or activations are not finite.
     """
     started = time.monotonic()
+    graph = direct_channels(graph)
     statistics = calibrate(graph, weights, (fit_resolution(x, graph) for x in calibration_NCHW), mode)
     device = next(iter(weights.values())).device
     norm = Calibrated(CalibratedStatistics.from_values(statistics, device))
@@ -124,13 +127,10 @@ def classify(
     """
     correct: list[NDArray[np.bool_]] = []
     labels: list[NDArray[np.int64]] = []
-    with torch.no_grad():
-        for batch in held_out:
-            logits_NK = forward(fit_resolution(batch.images_NCHW, graph), graph, weights=weights, norm=norm)
-            if not bool(torch.isfinite(logits_NK).all()):
-                raise WeightsError("a logit is not finite: the weights or statistics are unusable")
-            correct.append((logits_NK.argmax(1) == batch.labels_N).cpu().numpy())
-            labels.append(batch.labels_N.cpu().numpy().astype(np.int64))
+    ranked_first = _Classifier(graph, weights, norm)
+    for batch in held_out:
+        correct.append((ranked_first(batch.images_NCHW) == batch.labels_N).cpu().numpy())
+        labels.append(batch.labels_N.cpu().numpy().astype(np.int64))
     num_images = sum(map(len, labels))
     answers = CorrectAnswers.of(correct, labels) if num_images else None
     return Accuracy.of(sum(int(one.sum()) for one in correct), num_images, answers)
@@ -144,11 +144,30 @@ def predict(
     Raises:
         WeightsError: a logit is not finite.
     """
-    predictions: list[NDArray[np.uint16]] = []
-    with torch.no_grad():
-        for x_NCHW in images_NCHW:
-            logits_NK = forward(fit_resolution(x_NCHW, graph), graph, weights=weights, norm=norm)
+    ranked_first = _Classifier(graph, weights, norm)
+    predictions = [ranked_first(x_NCHW).cpu().numpy().astype(np.uint16) for x_NCHW in images_NCHW]
+    return np.concatenate(predictions) if predictions else np.empty(0, dtype=np.uint16)
+
+
+class _Classifier:
+    """The class that a network ranks first: by ONNX Runtime where it can stand for torch, which is twice as fast."""
+
+    def __init__(self, graph: LayerGraph, weights: Mapping[str, torch.Tensor], norm: Norm) -> None:
+        self._graph, self._weights, self._norm = graph, weights, norm
+        self._fast = onnx_network(graph, weights, norm.statistics) if isinstance(norm, Calibrated) else None
+
+    def __call__(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Index of each image's class, (N,).
+
+        Raises:
+            WeightsError: a logit is not finite.
+        """
+        with torch.no_grad():
+            x_NCHW = fit_resolution(x_NCHW, self._graph)
+            if self._fast is not None:
+                logits_NK = self._fast.logits(x_NCHW)
+            else:
+                logits_NK = forward(x_NCHW, self._graph, weights=self._weights, norm=self._norm)
             if not bool(torch.isfinite(logits_NK).all()):
                 raise WeightsError("a logit is not finite: the weights or statistics are unusable")
-            predictions.append(logits_NK.argmax(1).cpu().numpy().astype(np.uint16))
-    return np.concatenate(predictions) if predictions else np.empty(0, dtype=np.uint16)
+            return logits_NK.argmax(1)

@@ -45,6 +45,7 @@ from nas_engine.export.model_metadata import ModelMetadata
 OPSET = 17
 IR_VERSION = 10
 PRODUCER = "hilnas"
+OPEN_BATCH = "batch"  # name of the input's first extent where it is left open
 Array = NDArray[np.float32]
 NO_COEFFICIENTS: Mapping[str, Array] = MappingProxyType({})
 _ZERO = np.array(0, np.float32)
@@ -56,7 +57,7 @@ def export_onnx(
     weights: Mapping[str, Array],
     statistics: Mapping[str, BatchStatistics],
     *,
-    batch: int = 1,
+    batch: int | None = 1,
     metadata: ModelMetadata | None = None,
     coefficients: Mapping[str, Array] = NO_COEFFICIENTS,
 ) -> bytes:
@@ -66,7 +67,8 @@ def export_onnx(
         graph: either form; dropout and drop-connect are the identity outside training.
         weights: full stored tensors by name; the exporter takes the part each node uses.
         statistics: per BatchNorm node name, over the used width.
-        batch: images per inference, part of the static input shape (batch, channels, height, width).
+        batch: images per inference, part of the static input shape (batch, channels, height, width); None leaves it
+            open, for ONNX Runtime alone.
         metadata: written into the file, absent when None.
         coefficients: vectors that WeightedSum nodes read (SUPERNET form only).
 
@@ -74,17 +76,18 @@ def export_onnx(
         ExportError: the batch is below 1, or a layer cannot be represented.
         WeightsError: a weight, statistic or coefficient is missing, of another shape, or not finite.
     """
-    if batch < 1:
+    if batch is not None and batch < 1:
         raise ExportError(f"batch is {batch}: it must be 1 or more")
     require_statistics(graph, statistics)
     lowering = _Lowering(graph, weights, statistics, coefficients)
     lowering.run()
+    num_images = OPEN_BATCH if batch is None else batch
     return wire.model(
         name=PRODUCER,
         nodes=lowering.nodes,
         tensors=lowering.tensors,
-        graph_input=wire.ValueInfo(graph.nodes[0].name, (batch, *graph.input_shape)),
-        graph_output=wire.ValueInfo(lowering.output, (batch, *graph.output_shape)),
+        graph_input=wire.ValueInfo(graph.nodes[0].name, (num_images, *graph.input_shape)),
+        graph_output=wire.ValueInfo(lowering.output, (num_images, *graph.output_shape)),
         ir_version=IR_VERSION,
         opset=OPSET,
         producer=PRODUCER,

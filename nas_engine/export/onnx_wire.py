@@ -39,10 +39,10 @@ class _AttributeType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ValueInfo:
-    """Name and shape of a graph input or output (float32)."""
+    """Name and shape of a graph input or output (float32); an extent that is left open stands by its name."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
 
 
 def varint(value: int) -> bytes:
@@ -139,6 +139,7 @@ def _attribute(name: str, value: bytes, kind: _AttributeType) -> bytes:
 
 
 def _value_info(field: int, value: ValueInfo) -> bytes:
-    shape = b"".join(_delimited(1, _integer(1, extent)) for extent in value.shape)
+    extents = (_text(2, extent) if isinstance(extent, str) else _integer(1, extent) for extent in value.shape)
+    shape = b"".join(_delimited(1, extent) for extent in extents)
     tensor_type = _integer(1, ElementType.FLOAT) + _delimited(2, shape)
     return _delimited(field, _text(1, value.name) + _delimited(2, _delimited(1, tensor_type)))

@@ -35,6 +35,7 @@ from nas_engine.domain.layer_graph import (
     Node,
     Pool,
     PoolKind,
+    Shape,
     Slice,
     WeightedSum,
     WeightRef,
@@ -131,10 +132,7 @@ def forward(
         InvalidGraphError: the images have another shape than the graph's input.
         WeightsError: a weight, coefficient, statistic or the generator is missing.
     """
-    if tuple(x_NCHW.shape[1:]) != graph.input_shape:
-        raise InvalidGraphError(
-            f"images are {tuple(x_NCHW.shape[1:])}, the graph takes {graph.input_shape}: resize them before execution"
-        )
+    require_input(x_NCHW, graph.input_shape)
     execution = _Execution(graph, weights, coefficients or NO_COEFFICIENTS, norm, training, rng)
     values: list[torch.Tensor | None] = [None] * len(graph.nodes)
     values[0] = x_NCHW
@@ -197,6 +195,14 @@ def _run_segment(segment: Segment, values: list[torch.Tensor | None], execution:
     for source in segment.inputs:
         if graph.last_use[source] < segment.stop:
             values[source] = None
+
+
+def require_input(x_NCHW: torch.Tensor, input_shape: Shape) -> None:
+    """Raises InvalidGraphError: the images have another shape than a graph's input."""
+    if tuple(x_NCHW.shape[1:]) != input_shape:
+        raise InvalidGraphError(
+            f"images are {tuple(x_NCHW.shape[1:])}, the graph takes {input_shape}: resize them before execution"
+        )
 
 
 def used_weight(weights: Mapping[str, torch.Tensor], ref: WeightRef) -> torch.Tensor:
@@ -268,7 +274,7 @@ def _run(node: Node, index: int, inputs: list[torch.Tensor], execution: _Executi
             bias_O = None if bias is None else used_weight(weights, bias)
             return F.conv2d(x, used_weight(weights, weight), bias_O, stride, padding, 1, groups)
         case BatchNorm():
-            return _normalise(x, node, execution)
+            return _normalise(x, node, index, execution)
         case Activation(kind=kind):
             # A ReLU's backward needs nothing but its output; every other one would copy its input first.
             return activate(x, kind, in_place=runs_in_place(execution.graph, index))
@@ -285,7 +291,7 @@ def _run(node: Node, index: int, inputs: list[torch.Tensor], execution: _Executi
             return combine(node, inputs)
 
 
-def _normalise(x: torch.Tensor, node: BatchNorm, execution: _Execution) -> torch.Tensor:
+def _normalise(x: torch.Tensor, node: BatchNorm, index: int, execution: _Execution) -> torch.Tensor:
     gamma_C = None if node.weight is None else used_weight(execution.weights, node.weight)
     beta_C = None if node.bias is None else used_weight(execution.weights, node.bias)
     match execution.norm:
@@ -303,7 +309,44 @@ def _normalise(x: torch.Tensor, node: BatchNorm, execution: _Execution) -> torch
             return F.batch_norm(x, mean_C, variance_C, gamma_C, beta_C, False, 0.0, node.eps)
         case Accumulate(accumulator=accumulator):
             mean_C, variance_C = accumulator.buffers(node, x)
+            if _is_its_own(x, node, index, execution.graph):
+                return _normalise_in_place(x, node, gamma_C, beta_C, mean_C, variance_C, accumulator.momentum)
             return F.batch_norm(x, mean_C, variance_C, gamma_C, beta_C, True, accumulator.momentum, node.eps)
+
+
+def _is_its_own(x: torch.Tensor, node: BatchNorm, index: int, graph: LayerGraph) -> bool:
+    """Whether a normalisation may overwrite its input: a convolution's output on the processor, not yet read."""
+    source = node.inputs[0]
+    is_unread = source == index - 1 and graph.last_use[source] == index
+    is_plain = x.device.type == "cpu" and not torch.is_grad_enabled()
+    return is_unread and is_plain and isinstance(graph.nodes[source], Conv2d)
+
+
+def _normalise_in_place(
+    x: torch.Tensor,
+    node: BatchNorm,
+    gamma_C: torch.Tensor | None,
+    beta_C: torch.Tensor | None,
+    mean_C: torch.Tensor,
+    variance_C: torch.Tensor,
+    momentum: float,
+) -> torch.Tensor:
+    """The same numbers as `F.batch_norm` without a new tensor, whose pages cost as much as the arithmetic."""
+    saved = (torch.empty_like(mean_C), torch.empty_like(mean_C))  # for a backward pass that does not come
+    torch.ops.aten.native_batch_norm.out(
+        x,
+        gamma_C,
+        beta_C,
+        mean_C,
+        variance_C,
+        True,
+        momentum,
+        node.eps,
+        out=x,
+        save_mean=saved[0],
+        save_invstd=saved[1],
+    )
+    return x
 
 
 def _weighted_sum(

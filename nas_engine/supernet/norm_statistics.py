@@ -100,6 +100,14 @@ class CalibratedStatistics:
             )
         return mean_C, variance_C
 
+    def values(self) -> dict[str, BatchStatistics]:
+        """As they are stored and exported.
+
+        Raises:
+            WeightsError: a number is not finite.
+        """
+        return _values(self._statistics)
+
 
 class StatisticsAccumulator:
     """Gathers one architecture's statistics over batches, exactly as torch's BatchNorm would.
@@ -145,7 +153,11 @@ class StatisticsAccumulator:
         Raises:
             WeightsError: a number is not finite.
         """
-        return {
-            name: BatchStatistics(mean_C.cpu().numpy(), variance_C.cpu().numpy())
-            for name, (mean_C, variance_C) in self._buffers.items()
-        }
+        return _values(self._buffers)
+
+
+def _values(buffers: Mapping[str, MeanVariance]) -> dict[str, BatchStatistics]:
+    return {
+        name: BatchStatistics(mean_C.cpu().numpy(), variance_C.cpu().numpy())
+        for name, (mean_C, variance_C) in buffers.items()
+    }

@@ -158,8 +158,8 @@ def to_float(pixels: Pixels, device: torch.device) -> torch.Tensor:
     return x_NHWC.permute(0, 3, 1, 2).float().div_(255.0)
 
 
-def normalise(x_NCHW: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:
+def normalise(x_NCHW: torch.Tensor, normalisation: Normalisation, *, in_place: bool = False) -> torch.Tensor:
     """Subtract a mean and divide by a standard deviation, channel by channel."""
     mean = torch.tensor(normalisation.mean, device=x_NCHW.device).view(1, -1, 1, 1)
     std = torch.tensor(normalisation.std, device=x_NCHW.device).view(1, -1, 1, 1)
-    return (x_NCHW - mean) / std
+    return x_NCHW.sub_(mean).div_(std) if in_place else (x_NCHW - mean) / std

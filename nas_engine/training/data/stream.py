@@ -75,9 +75,9 @@ class TrainingStream:
         x_NCHW, _ = self._augmented(step)
         return (x_NCHW * 255.0).round_().to(torch.uint8)
 
-    def normalised(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        """Images of pixels in [0, 1] as networks take them."""
-        return _fast(normalise(x_NCHW, self._normalisation))
+    def normalised(self, x_NCHW: torch.Tensor, *, in_place: bool = False) -> torch.Tensor:
+        """Images of pixels in [0, 1] as networks take them; `in_place` may overwrite them."""
+        return _fast(normalise(x_NCHW, self._normalisation, in_place=in_place))
 
     def _augmented(self, step: int) -> tuple[torch.Tensor, Indices]:
         indices = self._indices(step)
@@ -195,7 +195,7 @@ class CalibrationBatches:
         self._images = [stream.bytes_of(step) for step in range(num_batches)]
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        return (self._stream.normalised(x_NCHW.float().div_(255.0)) for x_NCHW in self._images)
+        return (self._stream.normalised(x_NCHW.float().div_(255.0), in_place=True) for x_NCHW in self._images)
 
     def __len__(self) -> int:
         """Number of batches."""
