@@ -1,7 +1,7 @@
 """A calibrated network in ONNX Runtime: what classifies held-out images on a processor.
 
-Batch normalisation is folded into the convolutions and activations are fused with them, so that a layer passes over
-its values once; torch does it three times. Shapes: N images, C channels, H height, W width, K classes.
+Batch normalisation is folded into the convolutions and activations are fused with them. Shapes: N images, C channels,
+H height, W width, K classes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -27,6 +26,9 @@ class OnnxNetwork:
 
     def __init__(self, model: bytes, input_shape: Shape) -> None:
         """Raises ExportError: ONNX Runtime refuses the model."""
+        # Loaded here: it starts threads, and a process that is forked after that dies when it ends.
+        import onnxruntime
+
         self._input_shape = input_shape
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
