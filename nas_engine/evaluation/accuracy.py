@@ -20,7 +20,6 @@ from nas_engine.domain.errors import WeightsError
 from nas_engine.domain.layer_graph import LayerGraph
 from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.statistics import BatchStatistics
-from nas_engine.domain.views.direct_channels import direct_channels
 from nas_engine.evaluation.onnx_network import onnx_network
 from nas_engine.settings.evaluation import CalibrationMode
 from nas_engine.supernet.calibration import calibrate
@@ -109,7 +108,6 @@ def evaluate(
         WeightsError: there are no images, or activations are not finite.
     """
     started = time.monotonic()
-    graph = direct_channels(graph)
     statistics = calibrate(graph, weights, (fit_resolution(x, graph) for x in calibration_NCHW), mode)
     device = next(iter(weights.values())).device
     norm = Calibrated(CalibratedStatistics.from_values(statistics, device))
