@@ -83,6 +83,7 @@ def test_two_processes_derive_what_one_process_derives_with_the_whole_batch(worl
     assert not list((world.folder / "worker" / "training").iterdir()), "nothing is left behind"
 
 
+@pytest.mark.long
 def test_a_derivation_goes_on_after_a_killed_rank_and_after_a_stop(world: WorkerWorld) -> None:
     undisturbed = derived(world, world.ran(**spec(2, **LONG)))
     for how in ("killed", "stopped"):
