@@ -179,8 +179,8 @@ class Replay:
         grown = {"front_size"}
         if recorded.get("hypervolume") is not None and recorded["hypervolume"] <= now["hypervolume"]:
             grown.add("hypervolume")
-        rest = ({name: value for name, value in one.items() if name not in grown} for one in (recorded, now))
-        self._compare(*rest, where)
+        old, new = ({name: value for name, value in one.items() if name not in grown} for one in (recorded, now))
+        self._compare(old, new, where)
 
     def _compare_by_id(self, recorded: Any, now: Any, where: str) -> None:
         known = {item["id"]: item for item in now["items"]}
