@@ -1,4 +1,4 @@
-"""What a user without a layer graph would write: a SPOS sub-network of torch's own modules, and its evaluation.
+"""What a user without a layer graph would write: SPOS sub-networks and their supernet, of torch's own modules.
 
 Shapes: N images, C channels, H height, W width, K classes.
 """
@@ -107,3 +107,33 @@ class PlainShuffleNet(nn.Module):
             self(x_NCHW)
         self.eval()
         return torch.cat([self(x_NCHW).argmax(1) == labels_N for x_NCHW, labels_N in held_out])
+
+
+class PlainSupernet(nn.Module):
+    """All choices of all blocks; batch normalisation by the batch, as supernets are trained."""
+
+    def __init__(self, p: ShuffleNetParameters) -> None:
+        super().__init__()
+        self.stem = ConvBN(p.input_channels, p.stem_channels, 3, p.stem_stride, 1, relu=True)
+        self.blocks = nn.ModuleList()
+        inputs = p.stem_channels
+        for width, repeats in zip(p.stage_channels, p.stage_repeats, strict=True):
+            for block in range(repeats):
+                stride = 1 if block else 2
+                self.blocks.append(
+                    nn.ModuleList(ShuffleBlock(inputs, width, choice, stride) for choice in range(len(OPERATORS)))
+                )
+                inputs = width
+        self.tail = ConvBN(inputs, p.tail_channels, 1, 1, 1, relu=True)
+        self.head = nn.Linear(p.tail_channels, p.num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.track_running_stats = False
+                module.running_mean = module.running_var = module.num_batches_tracked = None
+
+    def forward(self, x_NCHW: torch.Tensor, genotype: Sequence[int]) -> torch.Tensor:
+        """logits_NK of a batch of images by one path."""
+        x_NCHW = self.stem(x_NCHW)
+        for choices, choice in zip(self.blocks, genotype, strict=True):
+            x_NCHW = cast(nn.ModuleList, choices)[choice](x_NCHW)
+        return cast(torch.Tensor, self.head(self.tail(x_NCHW).mean((2, 3))))

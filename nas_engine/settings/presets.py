@@ -204,7 +204,7 @@ _ELASTIC = TrainingSpec(
             "resolutions": [16, 20, 24, 28],
             "stem_channels": [8, 16],
             "stem_stride": 2,
-            "stage_channels": [[8, 16, 24], [16, 32, 48], [32, 64, 96]],
+            "stage_channels": [[8, 12, 16], [16, 24, 32], [32, 48, 64]],
             "stage_depths": [[1, 2], [1, 2, 3], [1, 2, 3]],
             "stage_kernels": [[3, 5], [3, 5], [3, 5]],
             "stage_expand_ratios": [[1], [3], [3]],
@@ -216,7 +216,7 @@ _ELASTIC = TrainingSpec(
         },
     ),
     dataset="fashion-mnist-12k",
-    strategy=SandwichSettings(num_random=3, distillation=DistillationKind.KULLBACK_LEIBLER, beta=0.3),
+    strategy=SandwichSettings(num_random=2, distillation=DistillationKind.KULLBACK_LEIBLER, beta=0.3),
     optimizer=OptimizerSettings(
         kind=OptimizerKind.ADAMW,
         learning_rate=0.006,
@@ -224,12 +224,12 @@ _ELASTIC = TrainingSpec(
         schedule=Schedule.COSINE,
         warmup_steps=20,
     ),
-    iterations=1000,
+    iterations=400,
     batch_size=64,
     label_smoothing=0.0,
     augmentation=AugmentationName.NONE,
-    checkpoint_every_steps=200,
-    num_threads=1,
+    checkpoint_every_steps=150,
+    num_threads=2,
 )
 
 

@@ -41,6 +41,7 @@ from nas_engine.domain.layer_graph import (
     WeightRef,
 )
 from nas_engine.domain.views.recomputation import Segment, runs_in_place, segments_of
+from nas_engine.supernet.depthwise import depthwise_conv2d
 from nas_engine.supernet.norm_statistics import CalibratedStatistics, RunningStatistics, StatisticsAccumulator
 from nas_engine.supernet.synchronised_norm import synchronised_batch_norm
 
@@ -272,7 +273,10 @@ def _run(node: Node, index: int, inputs: list[torch.Tensor], execution: _Executi
     match node:
         case Conv2d(weight=weight, bias=bias, stride=stride, padding=padding, groups=groups):
             bias_O = None if bias is None else used_weight(weights, bias)
-            return F.conv2d(x, used_weight(weights, weight), bias_O, stride, padding, 1, groups)
+            weight_OIKK = used_weight(weights, weight)
+            if groups == len(weight_OIKK) == x.shape[1]:
+                return depthwise_conv2d(x, weight_OIKK, bias_O, stride, padding)
+            return F.conv2d(x, weight_OIKK, bias_O, stride, padding, 1, groups)
         case BatchNorm():
             return _normalise(x, node, index, execution)
         case Activation(kind=kind):

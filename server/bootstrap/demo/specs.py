@@ -9,7 +9,7 @@ from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.spaces.registry import create_space
 
 DEVICE_TYPE = "cpu-emulator"
-NUM_CANDIDATES = 64
+NUM_CANDIDATES = 40
 Document = dict[str, JsonValue]
 _PRESET = TRAINING_PRESETS["fashion-mnist-elastic"].spec
 SPACE = _PRESET.space
@@ -40,7 +40,8 @@ def search_spec(supernet_id: str, num_candidates: int | None = None) -> Document
         "budget": {"num_candidates": num_candidates or NUM_CANDIDATES},
         "device": {"device_type": DEVICE_TYPE},
         "measurement": {"profile": "quick", "validity_policy": "accept_flagged", "confirm": "front"},
-        "evaluation": {"num_calibration_batches": 5, "batch_size": 200},
+        # Small batches: a board that times a block waits for the batch under way.
+        "evaluation": {"num_calibration_batches": 8, "batch_size": 100},
         "warm_start": {"architectures": ends},
         "seed": 1,
     }

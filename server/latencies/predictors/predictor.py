@@ -14,8 +14,9 @@ MIN_FITTED = 30
 MAX_FITTED = 400
 """Newest measured architectures that a predictor learns from: fitting grows with their cube."""
 
-REFIT_SHARE, REFIT_LEAST = 0.2, 10
-"""A predictor is fitted anew after a fifth as many new measurements as it stands on, and no fewer than ten."""
+REFIT_SHARE, REFIT_LEAST = 0.5, 20
+"""A predictor is fitted anew after half as many new measurements as it stands on, and no fewer than 20: a fit takes
+ten times as long as a measurement, and fits of a growing number of measurements stay a bounded share of the work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
