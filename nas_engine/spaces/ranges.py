@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from nas_engine.domain.metrics import is_cheap
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.search_space import Form, SearchSpace, sample_genotype
 from nas_engine.domain.uncertainty import value_text
-from nas_engine.domain.views.graph_metrics import graph_value
+from nas_engine.domain.views.graph_metrics import graph_values
 
 MAX_PASSES = 4  # coordinate passes; SPOS, whose blocks are independent, needs one
 
@@ -35,13 +36,27 @@ class MetricRange:
 
 
 def metric_range(
-    space: SearchSpace, metric: Metric, settings: Any = None, *, num_starts: int = 8, seed: int = 0
+    space: SearchSpace,
+    metric: Metric,
+    settings: Any = None,
+    *,
+    num_starts: int = 8,
+    seed: int = 0,
+    values: GraphValues | None = None,
 ) -> MetricRange | None:
-    """Find the range of one cheap metric, with its settings; None for a space without layer graphs."""
+    """Find the range of one cheap metric, with its settings; None for a space without layer graphs.
+
+    Args:
+        values: what ranges of other metrics have found of this space.
+    """
     rng = np.random.default_rng(seed)
     starts = [tuple(0 for _ in space.genes), tuple(g.num_choices - 1 for g in space.genes)]
     starts += [sample_genotype(space.genes, rng) for _ in range(num_starts)]
-    value = _Evaluator(space, metric, settings)
+    remembered = values or GraphValues(space)
+
+    def value(genotype: Genotype) -> float | None:
+        return remembered.value(genotype, metric, settings)
+
     known = [(start_value, start) for start in starts if (start_value := value(start)) is not None]
     if not known:
         return None
@@ -76,26 +91,31 @@ def refuse_impossible(space: SearchSpace, constraint: Constraint) -> None:
         )
 
 
-class _Evaluator:
-    """Remembers values by canonical genotype: coordinate passes revisit most of them."""
+class GraphValues:
+    """Values of cheap metrics, remembered by canonical genotype: coordinate passes revisit most of them.
 
-    def __init__(self, space: SearchSpace, metric: Metric, settings: Any) -> None:
+    What ships with hilnas is computed together, so that several metrics' ranges build a graph once: that costs most.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
         self._space = space
-        self._metric = metric
-        self._settings = settings
-        self._known: dict[Genotype, float] = {}
+        self._known: dict[Genotype, dict[Metric, float]] = {}
 
-    def __call__(self, genotype: Genotype) -> float | None:
+    def value(self, genotype: Genotype, metric: Metric, settings: Any = None) -> float | None:
+        """The value of one genotype, whose settings of a metric stay the same; None in a space without graphs."""
         key = self._space.canonical(genotype)
-        if key not in self._known:
+        known = self._known.get(key, {})
+        if metric not in known:
             graph = self._space.graph(self._space.decode(key), Form.DEPLOYED)
             if graph is None:
                 return None
-            self._known[key] = graph_value(self._metric, graph, self._settings)
-        return self._known[key]
+            known = self._known[key] = known | graph_values(graph, (metric,), {metric.name: settings})
+        return known[metric]
 
 
-def _descend(space: SearchSpace, value: _Evaluator, start: Genotype, goal: Goal) -> tuple[float, Genotype]:
+def _descend(
+    space: SearchSpace, value: Callable[[Genotype], float | None], start: Genotype, goal: Goal
+) -> tuple[float, Genotype]:
     sign = 1.0 if goal is Goal.MINIMIZE else -1.0
     best, best_value = start, value(start) or 0.0
     for _ in range(MAX_PASSES):

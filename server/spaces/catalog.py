@@ -26,7 +26,7 @@ from nas_engine.export.onnx import export_onnx
 from nas_engine.export.random_weights import random_weights
 from nas_engine.settings.kinds.declared import read_settings
 from nas_engine.spaces.densenas.space import DenseSpace
-from nas_engine.spaces.ranges import metric_range
+from nas_engine.spaces.ranges import GraphValues, metric_range
 from nas_engine.spaces.registry import create_space, parameters_schema, space_ids, space_provider, space_title
 from nas_engine.spaces.tables.space import SPACE_ID as TABLE_ID
 from nas_engine.spaces.tables.space import TableSpace
@@ -205,6 +205,7 @@ class _LazyBounds(Mapping[Metric, MetricBounds]):
         self._space = space
         self._settings = settings
         self._known: dict[Metric, MetricBounds] = {}
+        self._values = GraphValues(space)
         has_graphs = any(True for _ in space.supernet_graphs())
         self._metrics = tuple(one.metric for one in graph_metrics()) if has_graphs else ()
 
@@ -213,7 +214,7 @@ class _LazyBounds(Mapping[Metric, MetricBounds]):
             raise KeyError(metric)
         if metric not in self._known:
             settings = read_settings(declaration_of(metric), self._settings.get(metric.name, {}))
-            found = metric_range(self._space, metric, settings)
+            found = metric_range(self._space, metric, settings, values=self._values)
             if found is None:
                 raise KeyError(metric)
             self._known[metric] = MetricBounds(minimum=found.minimum, maximum=found.maximum)
