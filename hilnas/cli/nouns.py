@@ -63,6 +63,7 @@ NOUNS = {
     "artifacts": Noun("hilnas.cli.commands.artifacts", "client", "List, fetch, store and check the stored files."),
     "db": Noun("hilnas.cli.commands.db", "server", "Check the server's database."),
     "tokens": Noun("hilnas.cli.commands.tokens", "client", "Make, list and revoke access tokens."),
+    "changes": Noun("hilnas.cli.commands.changes", "client", "List who did what: every change, with its actor."),
     "certs": Noun("hilnas.cli.commands.certs", "server", "Make certificates for the agents' endpoint."),
     "version": Noun("hilnas.cli.commands.version", "client", "Print the version installed here."),
 }

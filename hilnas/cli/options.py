@@ -39,6 +39,13 @@ OwnerOption = Annotated[
     str | None,
     typer.Option("--owner", help="What this principal owns, by its name or id.", autocompletion=names_of("principals")),
 ]
+FindOption = Annotated[
+    str | None,
+    typer.Option("--find", metavar="WORDS", help="Those in whose name, labels, id and so on all words are."),
+]
+LabelOption = Annotated[
+    list[str] | None, typer.Option("--label", metavar="NAME:VALUE", help="Those that carry all of these labels.")
+]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show it until it ends.")]
 
 

@@ -11,7 +11,9 @@ import typer
 
 from hilnas.cli.completions import Complete, names_of
 from hilnas.cli.options import (
+    FindOption,
     JsonOption,
+    LabelOption,
     LimitOption,
     OwnerOption,
     ServerOption,
@@ -91,13 +93,16 @@ def add_training_verbs(
         state: Annotated[list[str] | None, typer.Option(help="Any of these: queued, training, ready, ...")] = None,
         space: Annotated[str | None, typer.Option(help="Of this search space.")] = None,
         dataset: Annotated[str | None, typer.Option(help="Trained on this data set.")] = None,
+        find: FindOption = None,
+        label: LabelOption = None,
         owner: OwnerOption = None,
         limit: LimitOption = 50,
         as_json: JsonOption = False,
         server: ServerOption = None,
         token: TokenOption = None,
     ) -> None:
-        params = {"state": state or [], "space": space, "dataset": dataset, "owner": owner}
+        filters = {"state": state or [], "space": space, "dataset": dataset, "owner": owner}
+        params = {**filters, "find": find, "label": label or []}
         with documents(server, token) as nas:
             found = list(nas.items(about.path, params=params, limit=limit))
         listings.show(found, listings.TRAININGS, as_json=as_json)

@@ -22,7 +22,7 @@ from hilnas.client.core.group import Group, read
 from hilnas.client.core.steps import Call
 from hilnas.client.locating import locate
 from hilnas.client.measuring_resources import ClassificationGroup, Jobs, LatencyGroup, Measurements
-from hilnas.client.resources import ArtifactFiles, DeviceGroup, TokenGroup, WorkerGroup
+from hilnas.client.resources import ArtifactFiles, ChangeGroup, DeviceGroup, TokenGroup, WorkerGroup
 from hilnas.client.search_resources import SearchGroup
 from hilnas.client.space_resources import Spaces
 from hilnas.client.study_resources import RankingStudyGroup
@@ -54,6 +54,7 @@ class _Server(Group[M]):
         self.workers: WorkerGroup[M] = WorkerGroup(carrier)
         self.spaces: Spaces[M] = Spaces(carrier)
         self.tokens: TokenGroup[M] = TokenGroup(carrier)
+        self.changes: ChangeGroup[M] = ChangeGroup(carrier)
         self.artifacts: ArtifactFiles[M] = ArtifactFiles(carrier)
 
     @call

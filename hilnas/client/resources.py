@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,8 @@ from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items, Params, Work
 from hilnas.client.errors import ProtocolError
 from nas_engine.domain.json_value import JsonValue
+from server.access.changes.change import ActorKind, ChangeAction, SubjectKind
+from server.access.changes.schemas import ChangeResource
 from server.access.schemas import NewEnrolmentTokenResource, NewTokenResource, PrincipalResource, TokenResource
 from server.artifacts.schemas import ArtifactResource, ArtifactScrubResource
 from server.fleet.schemas import DeviceDetail, DeviceResource, DeviceTypeResource, RuntimeResource
@@ -137,6 +140,41 @@ class TokenGroup(Group[M]):
         if expires_in_s is not None:
             body["expires_in_s"] = expires_in_s
         return read(NewEnrolmentTokenResource, (yield from self._http.post(path_of("enrolment-tokens"), body)))
+
+
+class ChangeGroup(Group[M]):
+    """Who did what, and when."""
+
+    @listing
+    def all(
+        self,
+        *,
+        actor: str | None = None,
+        actor_kinds: Sequence[ActorKind | str] = (),
+        kinds: Sequence[SubjectKind | str] = (),
+        subject_id: str | None = None,
+        actions: Sequence[ChangeAction | str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Items[ChangeResource]:
+        """Iterate over changes, newest first: of what is the caller's own and what it did itself; for an admin, all.
+
+        Args:
+            actor: principal (by name or id), id of a token, ``server`` or ``anonymous``.
+            actor_kinds, kinds, actions: any of these; empty: all.
+            subject_id: the one thing that was changed.
+            since, until: made at `since` or later, and before `until`; with their time zones.
+        """
+        filters: Params = {
+            "actor": actor,
+            "actor_kind": list(actor_kinds),
+            "kind": list(kinds),
+            "subject_id": subject_id,
+            "action": list(actions),
+            "since": None if since is None else since.isoformat(),
+            "until": None if until is None else until.isoformat(),
+        }
+        return self.items(path_of("changes"), ChangeResource, filters)
 
 
 class ArtifactFiles(Group[M]):

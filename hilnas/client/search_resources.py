@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from hilnas.client.core.calls import Blocking, M, call, listing, stream
 from hilnas.client.core.event_source import ReceivedEvent, followed
-from hilnas.client.core.group import Document, Group, read, spec_document
+from hilnas.client.core.group import Document, Group, filters_of, read, spec_document
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items, Params, collected
 from hilnas.client.errors import HilnasError
@@ -113,11 +113,12 @@ class Search(Handle[M], SearchResource):
         states: Sequence[str] = (),
         bounds: Sequence[str] = (),
         order_by: str = "seq",
+        find: str | None = None,
         limit: int | None = None,
     ) -> Items[Candidate]:
         """Its candidates; see `SearchGroup.candidates`."""
         return SearchGroup[M].candidates.make(
-            self._group, self.id, states=states, bounds=bounds, order_by=order_by, limit=limit
+            self._group, self.id, states=states, bounds=bounds, order_by=order_by, find=find, limit=limit
         )
 
     @call
@@ -220,10 +221,22 @@ class SearchGroup(Group[M]):
 
     @listing
     def all(
-        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+        self,
+        *,
+        states: Sequence[str] = (),
+        owner: str | None = None,
+        find: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int | None = None,
     ) -> Items[Search[M]]:
-        """Iterate over searches, or those of an owner (by name or id), newest first."""
-        return self.items(path_of("searches"), Search, {"state": list(states), "owner": owner}, limit)
+        """Iterate over searches, newest first.
+
+        Args:
+            owner: whose, by name or id.
+            find: words that all stand in a search's name, labels, id, space, algorithm, type of device, owner or state.
+            labels: that it carries, all of them.
+        """
+        return self.items(path_of("searches"), Search, filters_of(states, owner, find, labels), limit)
 
     @call
     def pause(self, search_id: str) -> Call[Search[M]]:
@@ -248,10 +261,13 @@ class SearchGroup(Group[M]):
         states: Sequence[str] = (),
         bounds: Sequence[str] = (),
         order_by: str = "seq",
+        find: str | None = None,
         limit: int | None = None,
     ) -> Items[Candidate]:
-        """Candidates; `bounds` such as ``latency_us:le:8000``, `order_by` such as ``-top1``."""
-        params: Params = {"state": list(states), "metric": list(bounds), "order_by": order_by}
+        """Candidates; `bounds` such as ``latency_us:le:8000``, `order_by` such as ``-top1``, `find` such as ``0,3,1``:
+        words of an id, an architecture's id, a genotype or a state.
+        """
+        params: Params = {"state": list(states), "metric": list(bounds), "order_by": order_by, "find": find}
         return self.items(path_of("searches", search_id, "candidates"), Candidate, params, limit)
 
     @stream

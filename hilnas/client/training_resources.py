@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hilnas.client.core.calls import M, call, listing, stream
 from hilnas.client.core.event_source import ReceivedEvent, followed
-from hilnas.client.core.group import Document, Group, read, spec_document
+from hilnas.client.core.group import Document, Group, filters_of, read, spec_document
 from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items
 from hilnas.client.handles import Handle
@@ -169,10 +169,18 @@ class SupernetGroup(Group[M]):
 
     @listing
     def all(
-        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+        self,
+        *,
+        states: Sequence[str] = (),
+        owner: str | None = None,
+        find: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int | None = None,
     ) -> Items[Supernet[M]]:
-        """Iterate over supernets, or those of an owner (by name or id), newest first."""
-        return self.items(path_of("supernets"), Supernet, {"state": list(states), "owner": owner}, limit)
+        """Iterate over supernets, newest first: of an owner (by name or id), in which all words of `find` stand
+        somewhere, which carry all labels.
+        """
+        return self.items(path_of("supernets"), Supernet, filters_of(states, owner, find, labels), limit)
 
     @listing
     def versions(self, supernet_id: str) -> Items[SupernetVersionResource]:
@@ -212,10 +220,18 @@ class NetworkGroup(Group[M]):
 
     @listing
     def all(
-        self, *, states: Sequence[str] = (), owner: str | None = None, limit: int | None = None
+        self,
+        *,
+        states: Sequence[str] = (),
+        owner: str | None = None,
+        find: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int | None = None,
     ) -> Items[Network[M]]:
-        """Iterate over networks, or those of an owner (by name or id), newest first."""
-        return self.items(path_of("networks"), Network, {"state": list(states), "owner": owner}, limit)
+        """Iterate over networks, newest first: of an owner (by name or id), in which all words of `find` stand
+        somewhere, which carry all labels.
+        """
+        return self.items(path_of("networks"), Network, filters_of(states, owner, find, labels), limit)
 
     @listing
     def models(self, network_id: str) -> Items[DeployableModelResource]:

@@ -65,6 +65,11 @@ class Caller:
         return self.id if self.creator.owner is None else self.creator.owner.id
 
     @property
+    def sees_only(self) -> str | None:
+        """Principal whose own things alone are listed where a list is for owners; None: everything, as for admins."""
+        return None if self.token is None or self.token.permits(Role.ADMIN) else self.token.owner.id
+
+    @property
     def creator(self) -> Creator:
         """What is written down as the creator of things."""
         return NOBODY if self.token is None else Creator(self.token.id, self.token.owner)
@@ -132,6 +137,8 @@ def permit(request: Request, caller: Caller, owners: Owners) -> Caller:
         needed = rule.others if rule.own is None else rule.own
         detail = f"this needs the role {needed.value}; the token's roles are: {held}"
         raise Problem(FORBIDDEN, detail, members={"may": [*_who_may(rule)]})
+    if not rule.subject:
+        return caller
     id = request.path_params[rule.subject]
     owner = owners.owner_of(rule.kind, id)
     if owner is not None and owner.id == token.owner.id:

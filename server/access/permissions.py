@@ -36,6 +36,7 @@ class Kind(Enum):
     METRIC = "metric"
     PRESET = "preset"
     EVENT = "event"
+    CHANGE = "change"
     DEVICE = "device"
     PRINCIPAL = "principal"
     TOKEN = "token"
@@ -69,7 +70,8 @@ class Rule:
     Attributes:
         own: role that may do it to what its bearer owns; None where ownership makes no difference.
         others: role that may do it to anybody's; None for everybody, without a token.
-        subject: path parameter that names the thing; needed where ownership makes a difference.
+        subject: path parameter that names the thing; empty where ownership makes no difference, and for lists, which
+            hold only what is their caller's own then.
         operations: the routes, by the names of their functions.
     """
 
@@ -212,6 +214,8 @@ POLICY: tuple[Rule, ...] = (
         "get_training_preset",
     ),
     _read(Kind.EVENT, "list_events"),
+    # Who did what is for those who own what it was done to, and for who did it.
+    Rule(kind=Kind.CHANGE, action=Action.READ, own=Role.VIEWER, others=Role.ADMIN, operations=("list_changes",)),
     _read(Kind.DEVICE, "list_devices", "get_device", "list_device_types", "list_canaries"),
     # Boards are the team's: whoever measures on them may keep others off one that misbehaves, or that a person needs.
     Rule(kind=Kind.DEVICE, action=Action.LABEL, others=Role.ENGINEER, operations=("set_device_labels",)),

@@ -9,6 +9,8 @@ from fastapi import Path, Query
 from starlette.responses import Response
 
 from server.access.auth import LABELS_FIT, Permitted, TokensDep
+from server.access.changes.recording import PermittedChange
+from server.access.enrolment_token import EnrolmentToken
 from server.access.schemas import (
     EnrolmentTokenBody,
     EnrolmentTokenResource,
@@ -57,10 +59,15 @@ def list_tokens(
 
 
 @router.post("/tokens", status_code=201, responses=problems(*COMMON))
-def create_token(body: TokenBody, response: Response, tokens: TokensDep, uow: UowDep, _: Permitted) -> NewTokenResource:
+def create_token(
+    body: TokenBody, response: Response, tokens: TokensDep, uow: UowDep, change: PermittedChange
+) -> NewTokenResource:
     """Make a token. Its secret is in this answer only; for that reason an Idempotency-Key has no effect here."""
     roles = [Role(role) for role in body.roles]
-    token, secret = tokens.create(body.name, roles, _expiry(uow, body.expires_in_s), principal=body.principal)
+    token, secret = change(
+        lambda: tokens.create(body.name, roles, _expiry(uow, body.expires_in_s), principal=body.principal),
+        lambda made: made[0].id,
+    )
     response.headers.update({**_NO_STORE, "Location": f"/api/v1/tokens/{token.id}"})
     return NewTokenResource.of(token, secret=secret)
 
@@ -72,10 +79,10 @@ def get_token(token_id: TokenId, tokens: TokensDep, _: Permitted) -> TokenResour
 
 
 @router.delete("/tokens/{token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
-def revoke_token(token_id: TokenId, tokens: TokensDep, _: Permitted) -> None:
+def revoke_token(token_id: TokenId, tokens: TokensDep, change: PermittedChange) -> None:
     """Refuse a token from now on."""
     tokens.get(token_id)
-    tokens.revoke(token_id)
+    change(lambda: tokens.revoke(token_id), lambda _: token_id)
 
 
 @router.get("/enrolment-tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))
@@ -91,26 +98,37 @@ def list_enrolment_tokens(
 
 @router.post("/enrolment-tokens", status_code=201, responses=problems(*COMMON))
 def create_enrolment_token(
-    body: EnrolmentTokenBody, response: Response, enrolment_tokens: EnrolmentTokensDep, uow: UowDep, caller: Permitted
+    body: EnrolmentTokenBody,
+    response: Response,
+    enrolment_tokens: EnrolmentTokensDep,
+    uow: UowDep,
+    caller: Permitted,
+    change: PermittedChange,
 ) -> NewEnrolmentTokenResource:
     """Make a token that lets boards enrol. Its secret is in this answer only; an Idempotency-Key has no effect."""
-    token, secret = enrolment_tokens.create(
-        body.name,
-        device_class=body.device_class,
-        device_type=body.device_type,
-        max_uses=body.max_uses,
-        expires_at=_expiry(uow, body.expires_in_s),
-        labels=body.labels,
-        creator=caller.creator,
-    )
+
+    def create() -> tuple[EnrolmentToken, str]:
+        return enrolment_tokens.create(
+            body.name,
+            device_class=body.device_class,
+            device_type=body.device_type,
+            max_uses=body.max_uses,
+            expires_at=_expiry(uow, body.expires_in_s),
+            labels=body.labels,
+            creator=caller.creator,
+        )
+
+    token, secret = change(create, lambda made: made[0].id)
     response.headers.update(_NO_STORE)
     return NewEnrolmentTokenResource.of(token, secret=secret)
 
 
 @router.delete("/enrolment-tokens/{enrolment_token_id:id}", status_code=204, responses=problems(*COMMON, NOT_FOUND))
-def revoke_enrolment_token(enrolment_token_id: TokenId, enrolment_tokens: EnrolmentTokensDep, _: Permitted) -> None:
+def revoke_enrolment_token(
+    enrolment_token_id: TokenId, enrolment_tokens: EnrolmentTokensDep, change: PermittedChange
+) -> None:
     """Refuse enrolments with a token from now on; boards that have enrolled stay."""
-    enrolment_tokens.revoke(enrolment_token_id)
+    change(lambda: enrolment_tokens.revoke(enrolment_token_id), lambda _: enrolment_token_id)
 
 
 def _expiry(uow: UnitOfWork, expires_in_s: int | None) -> datetime | None:

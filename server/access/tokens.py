@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from nas_engine.domain.measuring.environment import DeviceClass
+from server.access.changes.change import ChangeAction, SubjectKind
+from server.access.changes.changes import Subject, note_own_change
 from server.access.enrolment_token import EnrolmentDefaults, EnrolmentToken
 from server.access.limits.uses import Uses
 from server.access.principal import NOBODY, Creator, Principal
@@ -72,19 +74,21 @@ class Tokens:
                 return None
             admin = _token(tx, "first admin", made.admin_token, {Role.ADMIN})
             now = tx.now()
-            EnrolmentTokenStore(tx).add_enrolment_token(
-                EnrolmentToken(
-                    id=new_id(IdPrefix.ENROLMENT),
-                    name="first enrolment",
-                    secret_sha256=digest(made.enrolment_token),
-                    device_class=self._enrolment.first_class,
-                    device_type=self._enrolment.first_type,
-                    max_uses=self._enrolment.first_max_uses,
-                    created_at=now,
-                    expires_at=now + self._enrolment.first_lifetime,
-                    owner=admin.owner,
-                )
+            enrolment = EnrolmentToken(
+                id=new_id(IdPrefix.ENROLMENT),
+                name="first enrolment",
+                secret_sha256=digest(made.enrolment_token),
+                device_class=self._enrolment.first_class,
+                device_type=self._enrolment.first_type,
+                max_uses=self._enrolment.first_max_uses,
+                created_at=now,
+                expires_at=now + self._enrolment.first_lifetime,
+                owner=admin.owner,
             )
+            EnrolmentTokenStore(tx).add_enrolment_token(enrolment)
+            for kind, one in ((SubjectKind.TOKEN, admin), (SubjectKind.ENROLMENT, enrolment)):
+                subject = Subject(one.name, admin.owner.id)
+                note_own_change(tx, ChangeAction.CREATE, kind, one.id, subject, "the first start makes it")
             return made
 
         return self._uow.write(work)

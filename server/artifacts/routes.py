@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from server.access.auth import Caller, Permitted, QuotasDep
+from server.access.changes.recording import PermittedChange
 from server.access.limits.quotas import LEAST_UPLOAD_BYTES, Quotas
 from server.access.schemas import OwnedListQuery
 from server.artifacts.artifact import FILE_NAME, Artifact, default_name
@@ -56,9 +57,9 @@ def list_artifacts(
 
 
 @router.post("/artifacts:scrub", status_code=202, responses=problems(*COMMON, CONFLICT))
-def scrub_artifacts(scrubs: ScrubsDep, response: Response, _: Permitted) -> ArtifactScrubResource:
+def scrub_artifacts(scrubs: ScrubsDep, response: Response, change: PermittedChange) -> ArtifactScrubResource:
     """Read every stored file again and report what is corrupted, missing or orphaned; GET gives the report."""
-    report = scrubs.start()
+    report = change(scrubs.start, lambda _: "")
     response.headers["Location"] = "/api/v1/artifacts:scrub"
     response.headers["Retry-After"] = "5"
     return ArtifactScrubResource.of(report)
@@ -136,6 +137,7 @@ async def put_artifact(
     artifacts: ArtifactsDep,
     quotas: QuotasDep,
     caller: Permitted,
+    change: PermittedChange,
 ) -> Response:
     """Store bytes under their sha256. Storing the same content again changes nothing, and heals a damaged artifact."""
     media_type = request.headers.get("content-type", "application/octet-stream")
@@ -147,7 +149,11 @@ async def put_artifact(
             await run_in_threadpool(incoming.write, chunk)
         known = await run_in_threadpool(uow.read, lambda tx: ArtifactStore(tx).find_artifact(sha256))
         stored = await run_in_threadpool(incoming.publish, sha256)
-    artifact = await run_in_threadpool(artifacts.adopt, stored, media_type, caller.creator.owner)
+
+    def adopt() -> Artifact:
+        return artifacts.adopt(stored, media_type, caller.creator.owner)
+
+    artifact = await run_in_threadpool(change, adopt, lambda _: sha256 if known is None else None)
     resource = ArtifactResource.of(artifact)
     headers = {"Location": f"/api/v1/artifacts/{sha256}", "ETag": f'"{sha256}"'}
     return JSONResponse(resource.model_dump(mode="json"), status_code=201 if known is None else 200, headers=headers)

@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from nas_engine.domain.measurement import DeviceClass
 from nas_engine.domain.plugins.apart import keep_apart
+from server.access.changes.changes import Changes
 from server.access.limits.quotas import Quotas
 from server.access.sessions import Sessions
 from server.access.tokens import EnrolmentTokens, Principals, Tokens, new_secret
@@ -44,7 +45,7 @@ from server.bootstrap.http.health import artifacts_check, database_check, job_de
 from server.bootstrap.http.system_routes import Probes
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.logs import configure_logging
-from server.bootstrap.owners import all_orders, all_owners
+from server.bootstrap.owners import all_orders, all_owners, all_subjects
 from server.bootstrap.references import all_references
 from server.bootstrap.schema import open_database
 from server.bootstrap.secret_files import PendingSecret, secret_key, signing_key
@@ -160,6 +161,7 @@ def build(settings: Settings) -> ApiProcess:
             provided.get(Quotas),
             provided.get(ArtifactScrubs),
             provided.get(Predictors),
+            provided.get(Changes),
         ),
         wakeups=wakeups,
         engine=engine,
@@ -199,6 +201,8 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
         EnrolmentTokens(uow, settings.enrolment),
         Principals(uow),
         all_owners(uow),
+        all_subjects(),
+        Changes(uow),
         all_orders(settings.quotas),
     )
     access_and_jobs = (*access, Quotas(uow, settings.quotas), artifacts, scrubs, models, dispatch)
@@ -290,6 +294,7 @@ def run(settings: Settings) -> None:
         process = build(settings)
         stack.callback(process.engine.dispose)
         _make_first_tokens(process.get(Tokens), settings)
+        process.get(Changes).note_datasets(one.name for one in process.get(DatasetCatalog).all())
         process.wakeups.start()
         stack.callback(process.wakeups.close)
         process.housekeeping.start(certificates)

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import structlog
 
+from server.access.changes.changes import Changes
 from server.access.limits.quotas import Quotas
 from server.access.sessions import Sessions
 from server.artifacts.scrub import ArtifactScrubs
@@ -21,6 +22,7 @@ from server.latency_tables.keeper import BatchKeeper
 
 _log = structlog.get_logger("hilnas.housekeeping")
 KEEP_EVENTS = timedelta(days=90)
+KEEP_CHANGES = timedelta(days=365)
 PRUNE_EVERY_S = 3600.0
 
 
@@ -37,7 +39,9 @@ class Housekeeping:
         quotas: Quotas,
         scrubs: ArtifactScrubs,
         predictors: Predictors,
+        changes: Changes,
     ) -> None:
+        self._changes = changes
         self._predictors = predictors
         self._sessions = sessions
         self._quotas = quotas
@@ -83,6 +87,7 @@ class Housekeeping:
                     if self._certificates is not None:
                         self._certificates.say()
                     self._events.prune(KEEP_EVENTS)
+                    self._changes.prune(KEEP_CHANGES)
                     self._idempotency.prune()
                     self._sessions.prune()
                     self._quotas.prune()

@@ -57,6 +57,7 @@ _PARAMETERS: dict[str, str] = {
     "hardware_key": "hardware",
     "enrolment_token_id": "enrolment",
     "owner": "principal",
+    "actor": "principal",
     "sha256": "artifact",
 }
 _MEMBERS: dict[tuple[str, ...], tuple[str, ...]] = {

@@ -20,6 +20,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from server.access import store as access
+from server.access.changes import store as change_store
 from server.artifacts import store as artifacts
 from server.bootstrap.settings import Settings
 from server.candidates import search_store
@@ -207,6 +208,7 @@ TABLES_OF = (
     canary_store,
     classifying,
     event_store,
+    change_store,
     candidate_tables,
     fleet,
     idempotency_store,

@@ -214,6 +214,7 @@ class CandidateQuery:
     """Which candidates to list; None and () do not filter.
 
     Attributes:
+        words: those in which each of these stands somewhere; see `server.core.finding`.
         order: metric to sort by, those without a value last; None sorts by seq.
     """
 
@@ -221,6 +222,7 @@ class CandidateQuery:
     states: tuple[CandidateState, ...] = ()
     arch_id: str | None = None
     generation: int | None = None
+    words: tuple[str, ...] = ()
     bounds: tuple[MetricBound, ...] = field(default=())
     order: Metric | None = None
     descending: bool = False

@@ -17,6 +17,7 @@ from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.states import CandidateState
 from server.candidates.tables import CANDIDATES, candidates, evaluations
 from server.core.database.keyset import fetch_page
+from server.core.database.labels import with_words
 from server.core.database.store import Store, chunks, count_of, where_given
 from server.core.errors import ConflictError
 from server.core.ids import IdPrefix, new_id
@@ -225,16 +226,24 @@ def _sorted_by(query: CandidateQuery, metric: Metric) -> sa.Select[Any]:
     statement = where_given(sa.select(e.value, e.candidate_id), {e.search_id: query.search_id})
     statement = statement.where(e.metric == metric.name, e.current, *_within(e.value, query.bounds, metric))
     statement = _bounded(statement, e.candidate_id, query, [one for one in query.bounds if one.metric != metric])
-    if any(_asked(query).values()):
+    if any(_asked(query).values()) or query.words:
         statement = where_given(statement.join(candidates, c.id == e.candidate_id), _asked(query))
-    return statement
+    return _with_words(statement, query)
 
 
 def _matching(statement: sa.Select[Any], query: CandidateQuery) -> sa.Select[Any]:
     """Keep the candidates of a statement that a query matches."""
     c = candidates.c
     statement = where_given(statement, {c.search_id: query.search_id, **_asked(query)})
+    statement = _with_words(statement, query)
     return _bounded(statement, c.id, query, query.bounds)
+
+
+def _with_words(statement: sa.Select[Any], query: CandidateQuery) -> sa.Select[Any]:
+    """Keep those that words find; a genotype is written as ``[0,3,1]``, which the databases space differently."""
+    c = candidates.c
+    genotype = sa.func.replace(sa.cast(c.genotype, sa.Text), " ", "")
+    return with_words(statement, query.words, c.id, c.arch_id, c.state, genotype)
 
 
 def _asked(query: CandidateQuery) -> dict[sa.Column[Any], Any]:

@@ -13,6 +13,7 @@ from server.access.principal import Principal
 from server.candidates.spec import SearchSpec
 from server.candidates.states import DesiredState, EndReason, SearchState
 from server.core.errors import InvalidValueError
+from server.core.finding import found_by
 from server.core.ids import short_id
 
 
@@ -129,6 +130,15 @@ class Search:
         """Short name of it, taken wherever its id is."""
         return short_id(self.id)
 
+    @property
+    def words(self) -> str:
+        """What it is found by besides its state: name, labels, ids, space, algorithm, kind of device, owner."""
+        spec = self.spec
+        device_type = None if spec.device is None else spec.device.device_type
+        owner = None if self.owner is None else self.owner.name
+        said = (spec.name, self.id, self.supernet_id, spec.space.id, spec.algorithm.kind, device_type, owner)
+        return found_by(*said, labels=spec.labels)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchQuery:
@@ -139,6 +149,7 @@ class SearchQuery:
         labels: all of these.
         space_id, supernet_id, hardware_key: exactly this.
         owner: what this principal (by id or name) owns.
+        words: those in which each of these stands somewhere; see `server.core.finding`.
         newest_first: False lists the oldest first.
     """
 
@@ -148,6 +159,7 @@ class SearchQuery:
     supernet_id: str | None = None
     hardware_key: str | None = None
     owner: str | None = None
+    words: tuple[str, ...] = ()
     newest_first: bool = True
 
 

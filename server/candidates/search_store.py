@@ -12,7 +12,7 @@ from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.candidates.search import Search, SearchCheckpoint, SearchProgress, SearchQuery, UsedPlugin
 from server.candidates.spec import SearchSpec, stored_search_spec
 from server.candidates.states import DesiredState, SearchState
-from server.core.database.labels import with_labels
+from server.core.database.labels import with_labels, with_words
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.store import Store, count_of, where_given
@@ -42,6 +42,7 @@ searches = sa.Table(
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("moved_to", sa.Text),
     sa.Column("plugins", JsonOf(tuple[UsedPlugin, ...]), nullable=False, server_default="[]"),
+    sa.Column("words", sa.Text),
 )
 
 
@@ -161,4 +162,4 @@ def _filtered(query: SearchQuery) -> sa.Select[Any]:
         c.hardware_key: query.hardware_key,
     }
     statement = owned_by(where_given(SEARCHES.select(c.moved_to.is_(None)), wanted), c.owner_id, query.owner)
-    return with_labels(statement, c.id, query.labels)
+    return with_words(with_labels(statement, c.id, query.labels), query.words, c.words, c.state)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nas_engine.domain.json_value import JsonValue
+from server.access.changes.change import ChangeAction, SubjectKind
+from server.access.changes.changes import Subject, note_own_change
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.core.event_type import EventType
@@ -32,6 +34,25 @@ def set_device_state(
     note_device(tx, changed, reason)
     tx.wake(Topic.DEVICE_JOBS)
     return DeviceStore(tx).save_device(changed)
+
+
+def move_device(tx: Transaction, device: Device, state: DeviceState, reason: str) -> Device:
+    """Move a locked device to another state because the server finds that it must, with the record of that.
+
+    Raises:
+        InvalidStateTransitionError: the state machine has no such step.
+    """
+    moved = set_device_state(tx, device, state, reason)
+    subject = Subject(device.name, None if device.owner is None else device.owner.id)
+    note_own_change(tx, _OWN_ACTIONS[state], SubjectKind.DEVICE, device.id, subject, reason)
+    return moved
+
+
+_OWN_ACTIONS = {
+    DeviceState.ACTIVE: ChangeAction.RESUME,
+    DeviceState.DEGRADED: ChangeAction.DEGRADE,
+    DeviceState.QUARANTINED: ChangeAction.QUARANTINE,
+}
 
 
 def note_device(tx: Transaction, device: Device, reason: str) -> None:

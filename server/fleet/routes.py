@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import LABELS_FIT, Permitted
+from server.access.changes.recording import PermittedChange
 from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.http.conditional import NOT_MODIFIED, tagged
@@ -111,10 +112,10 @@ def _runtime(name: str, devices: Sequence[Device]) -> RuntimeResource:
 
 @router.put("/devices/{device_id:id}/labels", response_model=DeviceResource, responses=problems(*COMMON, NOT_FOUND))
 def set_device_labels(
-    device_id: DeviceId, body: DeviceLabelsBody, devices: DevicesDep, uow: UowDep, _: Permitted
+    device_id: DeviceId, body: DeviceLabelsBody, devices: DevicesDep, uow: UowDep, change: PermittedChange
 ) -> DeviceResource:
     """Replace the labels engineers gave a board; its own stay."""
-    return _present(uow, devices.set_labels(device_id, body.labels))
+    return _present(uow, change(lambda: devices.set_labels(device_id, body.labels), lambda _: device_id))
 
 
 def _state_route(verb: str, state: DeviceState, summary: str) -> None:

@@ -23,7 +23,7 @@ from server.fleet.device import (
     check_labels,
 )
 from server.fleet.enrolment.trust import believed, lowered_reason
-from server.fleet.lifecycle import note_device, set_device_state
+from server.fleet.lifecycle import move_device, note_device
 from server.fleet.store import DeviceStore
 from server.jobs.completion import expire_lease, fail_attempt
 from server.jobs.dispatch import LeaseVerdict, claim_held_job, claim_job, lock_first
@@ -205,7 +205,7 @@ class AgentSessions:
             # Boot ids are for the log alone: whoever reads of the device must not learn what it identifies itself by.
             _log.warning("device %s: boot ids %s and %s", device.id, device.boot_id, report.boot_id)
             reason = "two hosts speak as this device at the same time: a cloned card? resume it once one is gone"
-            set_device_state(tx, device, DeviceState.QUARANTINED, reason)
+            move_device(tx, device, DeviceState.QUARANTINED, reason)
             return AgentOrders(session=SessionState.PAUSED, message=reason)
         restarted = report.instance_epoch > device.instance_epoch
         if restarted:
@@ -262,7 +262,7 @@ class AgentSessions:
             else device
         )
         if report.degraded and reported.state is DeviceState.ACTIVE:
-            return set_device_state(tx, reported, DeviceState.DEGRADED, report.degraded_reason or "the agent says so")
+            return move_device(tx, reported, DeviceState.DEGRADED, report.degraded_reason or "the agent says so")
         return reported
 
     def _nothing_for_s(self, tx: Transaction, report: AgentReport) -> float:

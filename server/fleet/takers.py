@@ -11,7 +11,7 @@ from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState
 from server.fleet.device_spec import DeviceSpec
-from server.fleet.lifecycle import set_device_state
+from server.fleet.lifecycle import move_device
 from server.fleet.store import DeviceStore, HardwareStore, suits
 from server.jobs.failures import MAX_DEVICE_FAILURES, Failure, policy_of
 from server.jobs.job import Job, JobTarget, Takers
@@ -161,7 +161,7 @@ class DeviceExecutor(Executor):
         device = replace(device, num_failures_in_a_row=count)
         if count >= MAX_DEVICE_FAILURES and DeviceState.QUARANTINED in DEVICE_TRANSITIONS[device.state]:
             reason = f"{count} failures in a row, last of job {job.id}: {failure.type.value}: {failure.message}"
-            set_device_state(tx, device, DeviceState.QUARANTINED, reason)
+            move_device(tx, device, DeviceState.QUARANTINED, reason)
         else:
             DeviceStore(tx).save_device(device)
 

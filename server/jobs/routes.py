@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Path, Query
 
 from server.access.auth import Permitted
+from server.access.changes.recording import PermittedChange
 from server.core.http.openapi import COMMON, api_router, problems
 from server.core.http.paging import PagingDep
 from server.core.http.problem_types import INVALID_PAGE_TOKEN, INVALID_STATE_TRANSITION, NOT_FOUND
@@ -52,9 +53,9 @@ def get_job(job_id: JobId, dispatch: DispatchDep, _: Permitted) -> JobDetail:
 @router.post(
     "/jobs/{job_id:id}:cancel", status_code=202, responses=problems(*COMMON, NOT_FOUND, INVALID_STATE_TRANSITION)
 )
-def cancel_job(job_id: JobId, dispatch: DispatchDep, _: Permitted) -> JobDetail:
+def cancel_job(job_id: JobId, dispatch: DispatchDep, change: PermittedChange) -> JobDetail:
     """Cancel the measurement of an uploaded model; jobs of searches and trainings are cancelled with those."""
-    dispatch.cancel(job_id)
+    change(lambda: dispatch.cancel(job_id), lambda _: job_id)
     return job_detail(dispatch.get(job_id), dispatch.place(job_id))
 
 

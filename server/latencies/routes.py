@@ -81,11 +81,18 @@ def query_latencies(
     _may_queue(once.caller, question)
     owner = once.caller.creator.owner
 
+    job_ids: list[str] = []
+
     def action() -> StoredResponse:
         queued = orders.queue(asking.ask(question), owner, lambda tx: quotas.check(tx, "query_latencies", owner))
+        job_ids[:] = [one.job_id for one in queued.answers if one.job_id is not None]
         return stored_response(200, _resource(queued))
 
-    return once(action, refused_as=INVALID_LATENCY_QUESTION)
+    # One record for all that one question queued: of the job, where it is a single one.
+    def made(_: StoredResponse) -> str | None:
+        return None if not job_ids else job_ids[0] if len(job_ids) == 1 else ""
+
+    return once(action, refused_as=INVALID_LATENCY_QUESTION, made=made)
 
 
 @router.get("/hardware-keys", responses=problems(*COMMON, INVALID_PAGE_TOKEN))

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nas_engine.domain.measurement import LatencyStats, Validity
 from nas_engine.domain.measuring.environment import DeviceClass, Dtype, HardwareKey
 from nas_engine.domain.measuring.samples import BlockStatus
 from nas_engine.settings.base import one_of
-from server.core.http.resources import CountedQuery, Id, IntervalResource, Json, Resource, Text
+from server.core.http.resources import CountedQuery, Id, IntervalResource, Json, Moment, Resource, Text
 from server.measuring.measurement import MeasurementKind
-
-
-def _written_out(text: object) -> object:
-    """Refuse seconds since 1970, which pydantic would read as a time."""
-    if isinstance(text, str) and not re.match(r"\d{4}-\d{2}-\d{2}[Tt ]", text):
-        raise ValueError("write the time as RFC 3339 says, such as 2026-03-01T12:00:00Z")
-    return text
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 
 
 class MeasurementListQuery(CountedQuery):

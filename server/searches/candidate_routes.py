@@ -29,6 +29,7 @@ from server.classifying.classification import ClassificationRecord
 from server.classifying.schemas import DeviceAccuracyValue
 from server.classifying.store import ClassificationStore
 from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.finding import words_of
 from server.core.http.conditional import NOT_MODIFIED, tagged
 from server.core.http.exports import EXPORTS, Column, csv_response, every, ndjson_response
 from server.core.http.openapi import COMMON, api_router, problems
@@ -368,6 +369,7 @@ def _query(search: Search, query: CandidateListQuery) -> CandidateQuery:
         states=tuple(query.state),
         arch_id=query.arch_id,
         generation=query.generation,
+        words=words_of(query.find),
         bounds=bounds,
         order=candidate_order(query, search.spec),
         descending=query.order_by.startswith("-"),

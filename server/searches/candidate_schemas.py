@@ -130,6 +130,10 @@ class CandidateListQuery(CountedQuery):
     generation: Annotated[int, Field(ge=0, le=2**31)] | None = None
     """Candidates of this generation, 0 for the initial sample."""
 
+    find: Text | None = None
+    """Words that all stand, whatever their case, in a candidate's id, architecture's id, genotype (as `0,3,1`) or
+    state."""
+
     metric: list[BoundText] = Field(default_factory=list, max_length=10)
     """Known and within bounds, as `metric:le:number` or `metric:ge:number`; all must hold."""
 

@@ -23,6 +23,7 @@ from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec
 from server.candidates.states import SearchState
 from server.core.database.transaction import Transaction
+from server.core.finding import words_of
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, expected_version, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
 from server.core.http.paging import PagingDep, labels_of
@@ -140,6 +141,7 @@ def list_searches(
         supernet_id=query.supernet_id,
         hardware_key=query.hardware_key,
         owner=query.owner,
+        words=words_of(query.find),
         newest_first=query.order_by.startswith("-"),
     )
     page = searches.page_of_searches(wanted, paging.wanted(query))

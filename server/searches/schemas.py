@@ -39,6 +39,10 @@ class SearchListQuery(CountedQuery):
     owner: OwnerName = None
     """Name or id of a principal; only what it owns is listed."""
 
+    find: Text | None = None
+    """Words that all stand, whatever their case, in a search's name, labels, id, space, algorithm, type of device,
+    owner or state."""
+
 
 class ProgressResource(Resource):
     """How far a search is."""

@@ -17,9 +17,10 @@ from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.settings.training import NetworkSpec, TrainingSpec, trains_network
 from server.access.auth import LABELS_FIT, Permitted, ReferringDocument
 from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
+from server.core.finding import words_of
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
-from server.core.http.paging import PagingDep, page_in_memory
+from server.core.http.paging import PagingDep, labels_of, page_in_memory
 from server.core.http.problem_types import (
     INVALID_PAGE_TOKEN,
     INVALID_STATE_TRANSITION,
@@ -115,7 +116,14 @@ def list_supernets(
     supernets: SupernetsDep, paging: PagingDep, _: Permitted, query: Annotated[SupernetListQuery, Query()]
 ) -> Listing[SupernetResource]:
     """List supernets, newest first."""
-    wanted = TrainingQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset, owner=query.owner)
+    wanted = TrainingQuery(
+        states=tuple(query.state),
+        space_id=query.space,
+        dataset=query.dataset,
+        owner=query.owner,
+        labels=labels_of(query.label),
+        words=words_of(query.find),
+    )
     page = supernets.page_of_trainings(wanted, paging.wanted(query))
     total = supernets.count_trainings(wanted) if query.include_total else None
     times = supernets.times_of(page.items)

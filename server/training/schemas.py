@@ -15,7 +15,7 @@ from nas_engine.settings.training import AnyTrainingSpec, NetworkSpec, TrainingS
 from server.access.schemas import Owner, OwnerName
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.candidates.states import DesiredState
-from server.core.http.resources import Body, CountedQuery, Id, Json, Resource, Sha256, Text
+from server.core.http.resources import Body, CountedQuery, Id, Json, LabelText, Resource, Sha256, Text
 from server.jobs.spent.schemas import TimeResource
 from server.training.training import DeployableState, TrainingState
 
@@ -34,6 +34,13 @@ class SupernetListQuery(CountedQuery):
 
     owner: OwnerName = None
     """Name or id of a principal; only what it owns is listed."""
+
+    label: list[LabelText] = Field(default_factory=list, max_length=16)
+    """Supernets that carry all of these labels, each as `name:value`."""
+
+    find: Text | None = None
+    """Words that all stand, whatever their case, in a supernet's name, labels, id, space, data set, strategy, owner or
+    state."""
 
 
 class TrainingProgressResource(Resource):

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Generic, TypedDict, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from nas_engine.settings.training import TrainingSpec
+from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.candidates.states import DesiredState
+from server.core.database.labels import with_labels, with_words
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
 from server.core.database.store import Store, count_of, where_given
@@ -45,6 +46,7 @@ def training_columns(spec: JsonOf) -> tuple[sa.Column[Any], ...]:
         sa.Column("created_at", Timestamp, nullable=False),
         sa.Column("finished_at", Timestamp),
         sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("words", sa.Text),
     )
 
 
@@ -99,6 +101,8 @@ class TrainingStore(Store, ABC, Generic[T]):
     def add_training(self, training: T) -> None:
         """Store a new one."""
         self._insert(self.rows, training)
+        spec: TrainingSpec | NetworkSpec = training.spec  # type: ignore[attr-defined]  # each kind has its own
+        self._put_labels(training.id, spec.labels)
 
     def find_training(self, id: str) -> T | None:
         """Look one up by its id; None where there is no such one."""
@@ -145,7 +149,8 @@ class TrainingStore(Store, ABC, Generic[T]):
         wanted = where_given(
             self.rows.select(), {c.state: query.states, c.space_id: query.space_id, c.dataset: query.dataset}
         )
-        return owned_by(wanted, c.owner_id, query.owner)
+        labelled = with_labels(owned_by(wanted, c.owner_id, query.owner), c.id, query.labels)
+        return with_words(labelled, query.words, c.words, c.state)
 
 
 class SupernetStore(TrainingStore[Supernet]):

@@ -9,7 +9,7 @@ from datetime import datetime
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.base import SpaceSpec
 from nas_engine.settings.training import TrainingSpec
-from server.training.training import Training
+from server.training.training import Training, words_of_training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,11 @@ class Supernet(Training):
 
     spec: TrainingSpec
     latest_version_id: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What it is found by besides its state, its strategy among that."""
+        return words_of_training(self, self.spec, self.spec.strategy.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,12 @@ from datetime import datetime
 from enum import Enum, StrEnum
 
 from nas_engine.settings.base import later
+from nas_engine.settings.training import NetworkSpec, TrainingSpec
 from server.access.principal import Principal
 from server.candidates.search import UsedPlugin
 from server.candidates.states import DesiredState
 from server.core.errors import InvalidValueError
+from server.core.finding import found_by
 from server.jobs.payloads import Payload
 
 
@@ -94,14 +96,27 @@ class Training:
     version: int = 1
 
 
+def words_of_training(training: Training, spec: TrainingSpec | NetworkSpec, *more: str | None) -> str:
+    """What a supernet or network is found by besides its state: name, labels, id, space, data set, owner, and more."""
+    owner = None if training.owner is None else training.owner.name
+    return found_by(spec.name, training.id, spec.space.id, spec.dataset, owner, *more, labels=spec.labels)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingQuery:
-    """Which supernets or networks to list; None and () do not filter. Newest first."""
+    """Which supernets or networks to list; None and () do not filter. Newest first.
+
+    Attributes:
+        labels: all of these.
+        words: those in which each of these stands somewhere; see `server.core.finding`.
+    """
 
     states: tuple[TrainingState, ...] = ()
     space_id: str | None = None
     dataset: str | None = None
     owner: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
 
 
 class TrainPayload(Payload):

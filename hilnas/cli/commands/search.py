@@ -12,8 +12,10 @@ from hilnas.cli.completions import names_of, presets
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
     ExportFormat,
+    FindOption,
     FormatOption,
     JsonOption,
+    LabelOption,
     LimitOption,
     OwnerOption,
     ServerOption,
@@ -124,6 +126,8 @@ def create(
 @app.command("list")
 def list_searches(
     state: Annotated[list[SearchState] | None, typer.Option(help="Any of these.")] = None,
+    find: FindOption = None,
+    label: LabelOption = None,
     owner: OwnerOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
@@ -131,10 +135,10 @@ def list_searches(
     token: TokenOption = None,
 ) -> None:
     """List searches, newest first."""
-    params = {"state": [one.value for one in state or ()], "owner": owner}
+    params = {"state": [one.value for one in state or ()], "owner": owner, "find": find, "label": label or []}
     with documents(server, token) as nas:
         found = list(nas.items("searches", params=params, limit=limit))
-    listings.show(found, _COLUMNS, as_json=as_json, empty="" if state or owner else "No search was created yet.")
+    listings.show(found, _COLUMNS, as_json=as_json, empty="" if any(params.values()) else "No search was created yet.")
 
 
 @app.command()
@@ -201,6 +205,7 @@ def candidates(
     where: Annotated[
         list[str] | None, typer.Option(help="A bound such as latency_us:le:8000.", metavar="METRIC:le|ge:NUMBER")
     ] = None,
+    find: FindOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
     server: ServerOption = None,
@@ -212,7 +217,8 @@ def candidates(
     from hilnas.cli.shown.fronts import column_title, listed_values, value_cell
 
     with connect(server, token) as nas:
-        found = list(nas.searches.candidates(search_id, bounds=where or (), order_by=order_by, limit=limit))
+        listed = nas.searches.candidates(search_id, bounds=where or (), order_by=order_by, find=find, limit=limit)
+        found = list(listed)
     if as_json:
         print_json(found)
         return

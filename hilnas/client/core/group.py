@@ -38,6 +38,12 @@ def spec_document(spec: BaseModel | Document) -> JsonValue:
     return cast(JsonValue, spec.model_dump(mode="json")) if isinstance(spec, BaseModel) else spec
 
 
+def filters_of(states: Sequence[str], owner: str | None, find: str | None, labels: Mapping[str, str] | None) -> Params:
+    """What lists of things with owners and labels are filtered by."""
+    carried = [f"{name}:{value}" for name, value in (labels or {}).items()]
+    return {"state": list(states), "owner": owner, "find": find, "label": carried}
+
+
 class Group(ClientBound[M]):
     """Calls that a client carries out."""
 

@@ -7,8 +7,10 @@ two cannot happen. Failures are not stored: the same request may be sent again w
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, Header
@@ -16,13 +18,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.access.auth import Caller, Permitted
+from server.access.changes.changes import Recorder
+from server.access.changes.recording import PermittedChange
 from server.access.limits.orders import ADDS_TO, Orders
-from server.core.database.transaction import Transaction, UnitOfWork
+from server.core.database.transaction import Transaction
 from server.core.errors import InvalidSpecError
 from server.core.http.problem_handlers import spec_problem
 from server.core.http.problem_types import CONFLICT, IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED
 from server.core.http.problems import FieldError, Problem, ProblemType
-from server.core.http.provide import UowDep, provided
+from server.core.http.provide import provided
 from server.core.http.resources import Resource
 from server.core.idempotency import Idempotency, IdempotencyScope, StoredResponse
 
@@ -52,9 +56,10 @@ async def _body_digest(request: Request) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """Runs a permitted action, at most once per key, and holds what it orders to the quotas of its caller.
+    """Runs a permitted action, at most once per key, holds what it orders to the quotas of its caller, and records it.
 
     Attributes:
+        recorder: of who did it; what is answered again is recorded no second time.
         operation: the route, by the name of its function.
         caller: who acts.
         key: the Idempotency-Key; None runs the action every time.
@@ -62,7 +67,7 @@ class Once:
     """
 
     idempotency: Idempotency
-    uow: UnitOfWork
+    recorder: Recorder[StoredResponse]
     orders: Orders
     operation: str
     caller: Caller
@@ -71,11 +76,19 @@ class Once:
     key: str | None
     fingerprint: str
 
-    def __call__(self, action: Callable[[], StoredResponse], *, refused_as: ProblemType | None = None) -> Response:
+    def __call__(
+        self,
+        action: Callable[[], StoredResponse],
+        *,
+        refused_as: ProblemType | None = None,
+        made: Callable[[StoredResponse], str | None] | None = None,
+    ) -> Response:
         """Answer with what `action` (or its first run) gave.
 
         Args:
             refused_as: the problem that tells of a spec that `action` refuses; None leaves it to the handlers.
+            made: id of what was made or changed, None where nothing was; absent: the answer is it, unless the path
+                names it, and was made by this request where it is not 200.
 
         Raises:
             Problem: idempotency-key-invalid, or `refused_as`.
@@ -83,36 +96,43 @@ class Once:
             QuotaExceededError: its caller has as much of what it orders as it may.
         """
         try:
-            return self._answer(action)
+            return self._answer(action, made or self._made)
         except InvalidSpecError as error:
             if refused_as is None:
                 raise
             raise spec_problem(error, refused_as) from error
 
-    def _answer(self, action: Callable[[], StoredResponse]) -> Response:
+    def _answer(self, action: Callable[[], StoredResponse], made: Callable[[StoredResponse], str | None]) -> Response:
         if self.key is None:
-            return _response(self._ordered(action), replayed=False)
+            return _response(self._ordered(action, made), replayed=False)
         if not 1 <= len(self.key) <= MAX_KEY_LENGTH or not all("!" <= character <= "~" for character in self.key):
             detail = f"Idempotency-Key must be 1 to {MAX_KEY_LENGTH} visible ASCII characters"
             raise Problem(IDEMPOTENCY_KEY_INVALID, detail, errors=(FieldError(detail, parameter="Idempotency-Key"),))
         scope = IdempotencyScope(caller=self.caller.id, method=self.method, path=self.path, key=self.key)
-        result = self.idempotency.run(scope, self.fingerprint, lambda: self._ordered(action))
+        result = self.idempotency.run(scope, self.fingerprint, lambda: self._ordered(action, made))
         return _response(result.response, replayed=result.replayed)
 
-    def _ordered(self, action: Callable[[], StoredResponse]) -> StoredResponse:
+    def _ordered(
+        self, action: Callable[[], StoredResponse], made: Callable[[StoredResponse], str | None]
+    ) -> StoredResponse:
         if self.operation not in ADDS_TO:
-            return action()
+            return self.recorder(action, made)
 
         def work(tx: Transaction) -> StoredResponse:
             self.orders.check(tx, self.operation, self.caller.creator.owner)
-            return action()
+            return self.recorder(action, made)
 
-        return self.uow.write(work)
+        return self.recorder.uow.write(work)
+
+    def _made(self, answer: StoredResponse) -> str | None:
+        if self.recorder.path_id:
+            return self.recorder.path_id
+        return None if answer.status == HTTPStatus.OK else str(json.loads(answer.body)["id"])
 
 
 def _once(
     idempotency: Annotated[Idempotency, provided(Idempotency)],
-    uow: UowDep,
+    recorder: PermittedChange,
     orders: Annotated[Orders, provided(Orders)],
     request: Request,
     caller: Permitted,
@@ -120,7 +140,7 @@ def _once(
     key: IdempotencyKey = None,
 ) -> Once:
     operation = str(request.scope["route"].name)
-    return Once(idempotency, uow, orders, operation, caller, request.method, request.url.path, key, fingerprint)
+    return Once(idempotency, recorder, orders, operation, caller, request.method, request.url.path, key, fingerprint)
 
 
 PermittedOnce = Annotated[Once, Depends(_once)]

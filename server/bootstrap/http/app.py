@@ -12,6 +12,8 @@ from fastapi.routing import APIRoute
 
 from nas_engine.domain.measurement import LatencyStats
 from server.access import routes as tokens
+from server.access.changes import routes as changes
+from server.access.changes.recording import check_routes
 from server.access.permissions import check_policy
 from server.artifacts import routes as artifacts
 from server.bootstrap.http import event_routes as events
@@ -76,6 +78,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     plugins.router,
     artifacts.router,
     events.router,
+    changes.router,
     jobs.router,
     workers.router,
     tokens.router,
@@ -100,7 +103,9 @@ def create_app(provided: Provided) -> FastAPI:
     )
     install_provided(app, provided)
     add_routes(app, _ROUTERS)
-    check_policy(route.name for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute))
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    check_policy(route.name for route in routes)
+    check_routes(routes)
     install_problem_handlers(app)
     install_openapi(app, _VALUES)
     limits = BodyLimits(settings.max_body_bytes, {_ARTIFACT_PREFIX: settings.max_artifact_bytes})

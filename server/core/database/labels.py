@@ -1,8 +1,8 @@
-"""Labels of searches and devices, as rows so that filters can use an index."""
+"""What lists are filtered by beside columns: labels, as rows so that an index finds them, and words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from server.core.database.metadata import metadata
 from server.core.database.types import Id, Label
 
-# Labels of searches and devices, as rows so that filters can use an index.
+# Labels of searches, supernets, networks and devices.
 labels = sa.Table(
     "labels",
     metadata,
@@ -28,4 +28,17 @@ def with_labels(
     for key, value in wanted.items():
         carried = sa.exists().where(labels.c.owner_id == owner_id, labels.c.key == key, labels.c.value == value)
         statement = statement.where(carried)
+    return statement
+
+
+def with_words(statement: sa.Select[Any], words: Sequence[str], *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Keep rows in which each of these words stands in one of the columns at least.
+
+    Args:
+        words: as `server.core.finding.words_of` gives them.
+        columns: texts that hold no capital letters.
+    """
+    texts = [sa.type_coerce(column, sa.Text) for column in columns]
+    for word in words:
+        statement = statement.where(sa.or_(*(text.contains(word, autoescape=True) for text in texts)))
     return statement

@@ -76,6 +76,13 @@ class Referent:
             return _DIGEST.fullmatch(reference) is not None
         return is_id(reference) and self.stead is None
 
+    def name_in(self, tx: Transaction, id: str) -> str:
+        """Read what a thing is called; empty where there is none of that id, or things of this kind have no names."""
+        if not self.names:
+            return ""
+        query = sa.select(self.names[0]).where(self.id == id)
+        return tx.connection.execute(query).scalar_one_or_none() or ""
+
     @classmethod
     def with_spec(cls, noun: str, table: sa.Table) -> Referent:
         """What lies in a table with its spec, which holds its name."""

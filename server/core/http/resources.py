@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Generic, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import BUILT_IN, declarations
@@ -32,6 +33,17 @@ Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f
 LabelText = Annotated[
     str, Field(max_length=300, pattern=r"^[^:\x00-\x1f\x7f]+:[^\x00-\x1f\x7f]*$", examples=["team:vision"])
 ]
+
+
+def _written_out(text: object) -> object:
+    """Refuse seconds since 1970, which pydantic would read as a time."""
+    if isinstance(text, str) and not re.match(r"\d{4}-\d{2}-\d{2}[Tt ]", text):
+        raise ValueError("write the time as RFC 3339 says, such as 2026-03-01T12:00:00Z")
+    return text
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+"""A time of a query, as RFC 3339 writes it, with its zone."""
 
 
 class Resource(Documented):

@@ -8,6 +8,8 @@ from datetime import timedelta
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measurement import DeviceClass
+from server.access.changes.change import Actor, ActorKind, ChangeAction, SubjectKind
+from server.access.changes.changes import Subject, note_change
 from server.access.enrolment_token import EnrolmentToken
 from server.access.store import EnrolmentTokenStore, TokenStore
 from server.access.tokens import digest
@@ -98,6 +100,9 @@ def enrol_device(
         "reason": "enrolled",
     }
     EventStore(tx).append_event(NewEvent(type=EventType.DEVICE, payload=payload, device_id=device.id))
+    actor = Actor(kind=ActorKind.ENROLMENT_TOKEN, id=token.id, name=token.name)
+    subject = Subject(device.name, None if device.owner is None else device.owner.id)
+    note_change(tx, actor, ChangeAction.ENROL, SubjectKind.DEVICE, device.id, subject=subject)
     return device
 
 

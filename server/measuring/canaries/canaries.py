@@ -16,7 +16,7 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidValueError
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState, pool_key
-from server.fleet.lifecycle import set_device_state
+from server.fleet.lifecycle import move_device
 from server.fleet.selection import format_for
 from server.fleet.store import DeviceStore
 from server.jobs.job import Job, LeaseRef
@@ -245,7 +245,7 @@ class Canaries:
             )
             device = replace(device, last_canary_at=tx.now(), last_canary_ratio=reading.ratio)
             if not reason and device.state is DeviceState.DEGRADED:
-                set_device_state(tx, device, DeviceState.ACTIVE, "the canary is well again")
+                move_device(tx, device, DeviceState.ACTIVE, "the canary is well again")
             else:
                 DeviceStore(tx).save_device(device)
             # A device that is slow as such cannot heal: only an engineer lets it back into the pool.
@@ -306,7 +306,7 @@ def _blame(tx: Transaction, device_id: str, reason: str, worse: DeviceState, sin
     """Hold a locked device back, unless it is already; gives the number of its measurements that became suspect."""
     current = DeviceStore(tx).get_device(device_id)
     if worse is not current.state and worse in DEVICE_TRANSITIONS[current.state]:
-        set_device_state(tx, current, worse, reason)
+        move_device(tx, current, worse, reason)
     return MeasurementStore(tx).mark_measurements_suspect(device_id, since)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.settings.training import NetworkSpec
 from server.core.spec_documents import parse_spec
-from server.training.training import Training
+from server.training.training import Training, words_of_training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,11 @@ class Network(Training):
 
     spec: NetworkSpec
     weights: NetworkWeights | None = None
+
+    @property
+    def words(self) -> str:
+        """What it is found by besides its state, its architecture among that once it is trained."""
+        return words_of_training(self, self.spec, self.arch_id)
 
     @property
     def arch_id(self) -> str | None:

@@ -13,9 +13,10 @@ from nas_engine.settings.training import NetworkSpec
 from server.access.auth import LABELS_FIT, Permitted, ReferringDocument
 from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.access.principal import Creator
+from server.core.finding import words_of
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
-from server.core.http.paging import PagingDep
+from server.core.http.paging import PagingDep, labels_of
 from server.core.http.problem_types import (
     INVALID_NETWORK_SPEC,
     INVALID_PAGE_TOKEN,
@@ -106,7 +107,14 @@ def list_networks(
     networks: NetworksDep, paging: PagingDep, _: Permitted, query: Annotated[NetworkListQuery, Query()]
 ) -> Listing[NetworkResource]:
     """List networks that are trained by themselves, newest first."""
-    wanted = TrainingQuery(states=tuple(query.state), space_id=query.space, dataset=query.dataset, owner=query.owner)
+    wanted = TrainingQuery(
+        states=tuple(query.state),
+        space_id=query.space,
+        dataset=query.dataset,
+        owner=query.owner,
+        labels=labels_of(query.label),
+        words=words_of(query.find),
+    )
     page = networks.page_of_trainings(wanted, paging.wanted(query))
     total = networks.count_trainings(wanted) if query.include_total else None
     times = networks.times_of(page.items)

@@ -9,7 +9,7 @@ from pydantic import Field
 from nas_engine.settings.training import NetworkSpec
 from server.access.schemas import Owner, OwnerName
 from server.candidates.states import DesiredState
-from server.core.http.resources import Body, CountedQuery, Id, Json, Resource, Sha256, Text
+from server.core.http.resources import Body, CountedQuery, Id, Json, LabelText, Resource, Sha256, Text
 from server.jobs.spent.schemas import TimeResource
 from server.jobs.spent.spent import TimeSpent
 from server.training.networks.network import Network
@@ -31,6 +31,13 @@ class NetworkListQuery(CountedQuery):
 
     owner: OwnerName = None
     """Name or id of a principal; only what it owns is listed."""
+
+    label: list[LabelText] = Field(default_factory=list, max_length=16)
+    """Networks that carry all of these labels, each as `name:value`."""
+
+    find: Text | None = None
+    """Words that all stand, whatever their case, in a network's name, labels, id, space, data set, architecture, owner
+    or state."""
 
 
 class NetworkResource(Resource):

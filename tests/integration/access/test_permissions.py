@@ -25,7 +25,7 @@ CALLERS: Mapping[str, Role | None] = {
 }
 OWNERS = ("alice", "bob", "root")
 UNOWNED = [rule for rule in POLICY if rule.own is None]
-OWNED = [rule for rule in POLICY if rule.own is not None]
+OWNED = [rule for rule in POLICY if rule.own is not None and rule.subject]
 FAULTS = {
     "get_candidate_bundle": 409,  # nothing was exported of it
     "get_network_bundle": 409,  # is not trained
