@@ -42,6 +42,7 @@ searches = sa.Table(
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("moved_to", sa.Text),
     sa.Column("plugins", JsonOf(tuple[UsedPlugin, ...]), nullable=False, server_default="[]"),
+    sa.Column("cloned_from", Id),
 )
 
 
