@@ -8,6 +8,7 @@ import pytest
 
 from hilnas.cli.specs.assignments import constraints_with, patch_of
 from hilnas.client.errors import SpecFileError
+from nas_engine.domain.json_value import JsonValue
 
 
 def test_members_are_set_by_their_path() -> None:
@@ -39,7 +40,7 @@ def test_what_sets_nothing_is_refused(assignments: Sequence[str], message: str) 
 
 
 def test_bounds_are_changed_added_and_dropped_by_their_metric() -> None:
-    constraints = [{"metric": "macs", "maximum": 5.0}, {"metric": "top1", "minimum": 0.5}]
+    constraints: list[dict[str, JsonValue]] = [{"metric": "macs", "maximum": 5.0}, {"metric": "top1", "minimum": 0.5}]
     changed = constraints_with(constraints, ["macs:le:3e8", "macs:ge:1", "latency_us:le:8000"], ["top1"])
     assert changed == [
         {"metric": "macs", "maximum": 3e8, "minimum": 1.0},
