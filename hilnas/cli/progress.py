@@ -204,6 +204,10 @@ def search_view(search: SearchResource, waiting_for: str = "") -> RenderableType
     table.add_row("hypervolume", hypervolume_text(progress.hypervolume, is_over=search.state.final))
     if (gains := gains_text(progress.report)) is not None:
         table.add_row("gains", gains)
+    if progress.stop_text:
+        table.add_row("stops by", Text(progress.stop_text))
+    if search.cloned_from is not None:
+        table.add_row("cloned from", search.cloned_from)
     _add_times(table, search.time)
     if search.time is None or search.time.left_s is None:
         table.add_row("time left", "-" if waiting_for else _eta(search, finished, datetime.now(UTC)))

@@ -21,6 +21,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.settings.algorithms import WarmStartSettings
 from server.candidates.spec import SearchSpec
 from server.candidates.states import SearchState
+from server.searches.amending.schemas import AmendmentResource
 from server.searches.answers.schemas import AnswerResource
 from server.searches.candidate_schemas import CandidateResource, EvaluationResource
 from server.searches.comparing.schemas import ComparisonResource
@@ -158,6 +159,25 @@ class Search(Handle[M], SearchResource):
         return self._act("resume")
 
     @call
+    def amend(self, changes: Document) -> Call[Search[M]]:
+        """Change it while it runs; see `SearchGroup.amend`."""
+        return SearchGroup[M].amend.make(self._group, self.id, changes)
+
+    @listing
+    def amendments(self) -> Items[AmendmentResource]:
+        """What was amended of it, newest first."""
+        return SearchGroup[M].amendments.make(self._group, self.id)
+
+    @call
+    def clone(
+        self, changes: Document | None = None, *, train_again: bool = False, as_launched: bool = False
+    ) -> Call[Search[M]]:
+        """Launch it again with changes; see `SearchGroup.clone`."""
+        return SearchGroup[M].clone.make(
+            self._group, self.id, changes, train_again=train_again, as_launched=as_launched
+        )
+
+    @call
     def to_pandas(self) -> Call[pandas.DataFrame]:
         """Its candidates, a row each: metrics by name, each with the ends of its 95 % interval.
 
@@ -252,6 +272,46 @@ class SearchGroup(Group[M]):
     def cancel(self, search_id: str) -> Call[Search[M]]:
         """End a search; it cannot be resumed."""
         return self._act(search_id, "cancel")
+
+    @call
+    def amend(self, search_id: str, changes: Document, *, version: int | None = None) -> Call[Search[M]]:
+        """Change budget, constraints, stop rules, priority or labels of a search while it runs.
+
+        Args:
+            changes: a JSON merge patch of its spec, such as ``{"budget": {"num_candidates": 200}}``; None takes a
+                member away, a list replaces the whole list.
+            version: that it must have still, so that nobody else's change is undone; None: whatever it has.
+        """
+        path = path_of("searches", search_id, verb="amend")
+        return self.read(Search, (yield from self._http.post(path, dict(changes), version=version)))
+
+    @listing
+    def amendments(self, search_id: str, *, limit: int | None = None) -> Items[AmendmentResource]:
+        """What was amended of a search, by whom and when, newest first."""
+        return self.items(path_of("searches", search_id, "amendments"), AmendmentResource, {}, limit)
+
+    @call
+    def clone(
+        self,
+        search_id: str,
+        changes: Document | None = None,
+        *,
+        train_again: bool = False,
+        as_launched: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Call[Search[M]]:
+        """Launch a search again from another, in any state, with changes. Repeating it with one key starts one search.
+
+        Args:
+            changes: a JSON merge patch of its spec; None or {} changes nothing.
+            train_again: train the supernet anew that was trained with it; else that is used by its id.
+            as_launched: start from the spec without its amendments.
+            idempotency_key: of the call.
+        """
+        params: Params = {"train_again": train_again or None, "as_launched": as_launched or None}
+        path = path_of("searches", search_id, verb="clone")
+        answer = yield from self._http.post(path, dict(changes or {}), params=params, idempotency_key=idempotency_key)
+        return self.read(Search, answer)
 
     @listing
     def candidates(

@@ -6,6 +6,7 @@ twice, told twice, or told half, is settled here once.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING
@@ -69,6 +70,10 @@ class BaseSearchAlgorithm(ABC):
     def _absorb_withdrawal(self, genotypes: Set[Genotype]) -> None:
         """Drop candidates that are in the archive no more; algorithms that read it afresh need nothing."""
         del genotypes
+
+    def _choose_anew(self, told: Sequence[Observation]) -> None:
+        """Choose what to go on with from everything told; algorithms that read the archive afresh need nothing."""
+        del told
 
     def _own_state(self) -> Mapping[str, JsonValue]:
         """State beyond the ledger, the archive and the generator."""
@@ -198,6 +203,15 @@ class BaseSearchAlgorithm(ABC):
         if gone:
             self._absorb_withdrawal(gone)
 
+    def reconsider(self, results: Sequence[Observation]) -> None:
+        """Go on under other constraints: revise told candidates by them, and choose from everything told anew.
+
+        Args:
+            results: of told candidates, with what each violates now; all or nothing, as `revise`.
+        """
+        self.revise(results)
+        self._choose_anew(self.archive.results)
+
     def _checked(self, results: Sequence[Observation]) -> list[Observation]:
         """`results` in the order asked, each complete, each candidate once."""
         if len({observation.genotype for observation in results}) != len(results):
@@ -206,9 +220,10 @@ class BaseSearchAlgorithm(ABC):
             self.problem.check_complete(observation)
         return sorted(results, key=lambda observation: self.ledger.asked[observation.genotype])
 
-    def _identity(self) -> str:
-        """What a checkpoint must agree in with the algorithm that loads it."""
+    def _identity(self, constraints: JsonValue = None) -> str:
+        """What a checkpoint must agree in with the algorithm that loads it; `constraints` in place of the problem's."""
         problem = self.problem
+        own: JsonValue = [[c.metric.name, c.minimum, c.maximum] for c in problem.constraints]
         return canonical_json(
             {
                 "settings": self._algorithm_identity,
@@ -216,7 +231,7 @@ class BaseSearchAlgorithm(ABC):
                 "parameters": dict(problem.space.parameters),
                 "num_choices": list(self.encoding.num_choices),
                 "objectives": [[o.name, o.goal.value, o.weight] for o in problem.objectives],
-                "constraints": [[c.metric.name, c.minimum, c.maximum] for c in problem.constraints],
+                "constraints": own if constraints is None else constraints,
             }
         )
 
@@ -238,11 +253,25 @@ class BaseSearchAlgorithm(ABC):
 
     def load_state(self, state: JsonValue) -> None:
         """Resume exactly. See `SearchAlgorithm.load_state`."""
+        self._load(state, amended=False)
+
+    def load_amended_state(self, state: JsonValue) -> None:
+        """Resume from the state of a search whose constraints were others; `reconsider` belongs behind it.
+
+        What waits in the queue and may not be asked any more is dropped; a space that was exhausted is tried again.
+
+        Raises:
+            SearchStateError: another algorithm, space, objectives or settings, another schema, or a damaged document.
+        """
+        self._load(state, amended=True)
+
+    def _load(self, state: JsonValue, *, amended: bool) -> None:
         document = codec.as_mapping(state, "state")
         version = codec.field_of(document, "schema_version")
         if version != SCHEMA_VERSION:
             raise SearchStateError(f"checkpoint has schema version {version}, this program reads {SCHEMA_VERSION}")
-        if codec.field_of(document, "identity") != self._identity():
+        identity = codec.field_of(document, "identity")
+        if identity != (self._identity(_constraints_of(identity)) if amended else self._identity()):
             raise SearchStateError(
                 "checkpoint belongs to another search: algorithm, settings, space, objectives and constraints must be "
                 f"equal. Checkpoint: {document['identity']}; this search: {self._identity()}"
@@ -250,7 +279,8 @@ class BaseSearchAlgorithm(ABC):
         choices = self.encoding.num_choices
         ledger = CandidateLedger(self.encoding, self.problem.cheap_filter)
         ledger.commit(codec.decode_genotypes(codec.field_of(document, "asked"), "asked", choices))
-        ledger.queue.extend(codec.decode_genotypes(codec.field_of(document, "queue"), "queue", choices))
+        queue = codec.decode_genotypes(codec.field_of(document, "queue"), "queue", choices)
+        ledger.queue.extend(g for g in queue if not amended or ledger.check(g).feasible)
         ledger.restart_batch()
         archive = EvaluatedArchive(self.problem)
         for item in codec.as_sequence(codec.field_of(document, "results"), "results"):
@@ -265,7 +295,17 @@ class BaseSearchAlgorithm(ABC):
         rng = codec.decode_rng(codec.field_of(document, "rng"))
         generation = codec.as_int(codec.field_of(document, "generation"), "generation")
         self.ledger, self.archive, self._rng = ledger, archive, rng
-        self._exhausted = bool(codec.field_of(document, "exhausted"))
+        self._exhausted = bool(codec.field_of(document, "exhausted")) and not amended
         self._generation = generation
         self._withdrawn = withdrawn
         self._load_own_state(codec.as_mapping(codec.field_of(document, "own"), "own"))
+
+
+def _constraints_of(identity: JsonValue) -> JsonValue:
+    """The constraints that the identity in a checkpoint names; [] where it is none."""
+    try:
+        document = json.loads(identity) if isinstance(identity, str) else None
+    except ValueError:
+        document = None
+    constraints: JsonValue = document.get("constraints", []) if isinstance(document, dict) else []
+    return constraints

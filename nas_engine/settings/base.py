@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -298,8 +298,11 @@ class ObjectiveSpec(SpecPart):
         return Objective(metric, self.goal or metric.goal, self.weight)
 
 
-class ConstraintSpec(SpecPart):
-    """Inclusive bounds on one metric."""
+class BoundsSpec(SpecPart):
+    """Inclusive bounds on one metric, of whatever; what derives from it says what they are for."""
+
+    NOUN: ClassVar[str] = "bound"
+    """What such bounds are called where they are refused."""
 
     metric: MetricName
     """Metric that is bounded."""
@@ -310,16 +313,22 @@ class ConstraintSpec(SpecPart):
     maximum: float | None = None
     """Largest admissible value, in the metric's unit; absent: unbounded above."""
 
-    settings: MetricSettingsDocument = later({})
-    """Settings of the metric, where it has some; the same as those of an objective on it."""
-
     @model_validator(mode="after")
-    def _bounded(self) -> ConstraintSpec:
+    def _bounded(self) -> Self:
         if self.minimum is None and self.maximum is None:
-            raise ValueError(f"constraint on {self.metric} has neither minimum nor maximum: give one")
+            raise ValueError(f"{self.NOUN} on {self.metric} has neither minimum nor maximum: give one")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}: swap them")
         return self
+
+
+class ConstraintSpec(BoundsSpec):
+    """Inclusive bounds on one metric."""
+
+    NOUN: ClassVar[str] = "constraint"
+
+    settings: MetricSettingsDocument = later({})
+    """Settings of the metric, where it has some; the same as those of an objective on it."""
 
     def constraint(self, metric: Metric) -> Constraint:
         """Return the constraint as a domain value, on the metric that its name means in its spec."""

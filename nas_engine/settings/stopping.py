@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Sequence
+from typing import ClassVar
 
-from nas_engine.settings.base import SpecPart
+from pydantic import Field, model_validator
+
+from nas_engine.domain.metric import Metric
+from nas_engine.domain.objective import Constraint
+from nas_engine.settings.base import BoundsSpec, SpecPart, later
+
+MAX_TIME_S = 10 * 365 * 86_400.0
 
 
 class PlateauSettings(SpecPart):
@@ -40,8 +47,52 @@ class PlateauSettings(SpecPart):
         )
 
 
+class TargetBound(BoundsSpec):
+    """Inclusive bounds on one metric of the search that a candidate is to reach."""
+
+    NOUN: ClassVar[str] = "target"
+
+    def constraint(self, metric: Metric) -> Constraint:
+        """Return the bounds as a domain value, on the metric that their name means in its spec."""
+        return Constraint(metric, self.minimum, self.maximum)
+
+
 class StopSettings(SpecPart):
-    """Rules by which a search ends before its budget is spent; the first that holds ends it."""
+    """Rules by which a search ends before its budget is spent; the first that holds ends it. They are looked at before
+    candidates are asked, and not before some were: those in flight are finished and told first."""
 
     plateau: PlateauSettings | None = None
     """Rule on what further candidates add; absent: the budget is spent."""
+
+    wall_time_s: float | None = later(None, gt=0, le=MAX_TIME_S)
+    """Seconds since the search began to run, pauses included, after which it asks no more; absent: any time."""
+
+    board_time_s: float | None = later(None, gt=0, le=MAX_TIME_S)
+    """Seconds that devices have held jobs of the search, summed over devices and jobs, failed attempts included, after
+    which it asks no more; what is reused costs nothing; absent: any time."""
+
+    target: tuple[TargetBound, ...] = later((), max_length=16)
+    """Bounds on metrics that the search has as objectives or constraints: it ends once one feasible candidate meets all
+    of them; absent: whatever is found."""
+
+    @model_validator(mode="after")
+    def _each_metric_once(self) -> StopSettings:
+        names = [bound.metric for bound in self.target]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"target names {', '.join(twice)} twice: give its minimum and maximum in one bound")
+        return self
+
+    def check_metrics(self, known: Sequence[str]) -> None:
+        """Refuse a target on a metric that the search around does not have.
+
+        Args:
+            known: names of the search's objectives and constrained metrics.
+
+        Raises:
+            ValueError: says which metric, and what to do.
+        """
+        if unknown := [bound.metric for bound in self.target if bound.metric not in known]:
+            raise ValueError(
+                f"stop.target names {', '.join(unknown)}, which this search does not have: it has {', '.join(known)}; "
+                "make it an objective or a constraint, or leave it out"
+            )

@@ -107,7 +107,7 @@ def _admin(kind: Kind, action: Action, *operations: str) -> Rule:
 
 
 POLICY: tuple[Rule, ...] = (
-    _create(Kind.SEARCH, "create_search"),
+    _create(Kind.SEARCH, "create_search", "clone_search"),
     _read(
         Kind.SEARCH,
         "validate_search",  # starts nothing
@@ -118,10 +118,11 @@ POLICY: tuple[Rule, ...] = (
         "compare_searches",
         "get_answer",
         "list_checkpoints",
+        "list_amendments",
         "list_search_events",
         "list_trials",
     ),
-    _own(Kind.SEARCH, Action.AMEND, "search_id", "amend_search"),
+    _own(Kind.SEARCH, Action.AMEND, "search_id", "amend_search", "amend_running_search"),
     _own(Kind.SEARCH, Action.STEER, "search_id", "pause_search", "resume_search"),
     _own(Kind.SEARCH, Action.CANCEL, "search_id", "cancel_search"),
     # What is told steers the search: whoever may steer it may evaluate for it.

@@ -41,6 +41,7 @@ from server.latencies.predictors import store as latency_predictors
 from server.latency_tables import store as latency_tables
 from server.measuring import store as measuring
 from server.measuring.canaries import store as canary_store
+from server.searches.amending import store as amending
 from server.spaces import store as spaces
 from server.studies import store as studies
 from server.training import store as training
@@ -218,6 +219,7 @@ TABLES_OF = (
     latency_tables,
     measuring,
     search_store,
+    amending,
     spaces,
     studies,
     training,

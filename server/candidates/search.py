@@ -91,7 +91,7 @@ class Search:
 
     Attributes:
         id: ``srch_...``.
-        spec: what was asked for; amendments of budget, priority and labels are written into it.
+        spec: what it goes by: what was asked for, with its amendments written into it.
         state: what it does now; `desired_state` is what its owner wants.
         reason: why it is in this state, for people; empty where there is nothing to say.
         hardware_key: digest its latencies are filed under; None where latency is not wanted.
@@ -104,6 +104,7 @@ class Search:
         moved_to: path of the resource that this search of the first release is today; None for a search.
         plugins: what comes from packages other than hilnas itself; workers with other versions refuse the search, so
             that all of its evaluations were made with these.
+        cloned_from: search that it was launched again from, with or without changes; None where it was from none.
     """
 
     id: str
@@ -124,6 +125,7 @@ class Search:
     version: int = 1
     moved_to: str | None = None
     plugins: tuple[UsedPlugin, ...] = ()
+    cloned_from: str | None = None
 
     @property
     def short_id(self) -> str:
@@ -178,12 +180,3 @@ class SearchCheckpoint:
     payload: JsonValue
     code_version: str
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchAmendment:
-    """Changes to a search under way; None leaves as is."""
-
-    num_candidates: int | None = None
-    priority: int | None = None
-    labels: Mapping[str, str] | None = None

@@ -43,6 +43,7 @@ searches = sa.Table(
     sa.Column("moved_to", sa.Text),
     sa.Column("plugins", JsonOf(tuple[UsedPlugin, ...]), nullable=False, server_default="[]"),
     sa.Column("words", sa.Text),
+    sa.Column("cloned_from", Id),
 )
 
 

@@ -225,6 +225,7 @@ class SearchSpec(SpecPart):
                 raise ValueError("shifting.new_head needs dataset: the one with the new classes")
             if others := [metric.name for metric in self.evaluated_metrics() if metric != TOP1]:
                 raise ValueError(f"shifting goes with top1 alone, not with {', '.join(others)}: leave it out")
+        self.stop.check_metrics([metric.name for metric in self.metrics()])
         documents: dict[str, Any] = {}
         for part in self._metric_parts():
             if documents.setdefault(part.metric, part.settings) != part.settings:
@@ -239,6 +240,10 @@ class SearchSpec(SpecPart):
     def domain_constraints(self) -> tuple[Constraint, ...]:
         """The constraints as domain values, in order."""
         return tuple(c.constraint(self.metric_named(c.metric)) for c in self.constraints)
+
+    def domain_target(self) -> tuple[Constraint, ...]:
+        """The bounds of the stop rule `target` as domain values, in order."""
+        return tuple(bound.constraint(self.metric_named(bound.metric)) for bound in self.stop.target)
 
     @property
     def crosses_versions(self) -> bool:

@@ -27,7 +27,11 @@ class EndReason(Enum):
     """Why a search ended otherwise than by its budget, for programs; its `reason` says the same to people."""
 
     NO_FEASIBLE_CANDIDATE = "no_feasible_candidate"
-    PLATEAU = "plateau"  # COMPLETED: the stop rule of the spec held
+    # COMPLETED: this stop rule of the spec held.
+    PLATEAU = "plateau"
+    WALL_TIME = "wall_time"
+    BOARD_TIME = "board_time"
+    TARGET = "target"
 
 
 class DesiredState(Enum):

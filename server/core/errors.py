@@ -110,8 +110,12 @@ class InvalidStateTransitionError(ServiceError):
         allowed: the states it could go to.
     """
 
-    def __init__(self, kind: str, id: str, current: str, wanted: str, allowed: Sequence[str]) -> None:
-        options = f"allowed: {', '.join(allowed)}" if allowed else "it has ended, there is nothing to change any more"
+    def __init__(
+        self, kind: str, id: str, current: str, wanted: str, allowed: Sequence[str], instead: str = ""
+    ) -> None:
+        """See class; `instead` says what to do where there is nothing to change any more."""
+        ended = f"it has ended: {instead}" if instead else "it has ended, there is nothing to change any more"
+        options = f"allowed: {', '.join(allowed)}" if allowed else ended
         super().__init__(f"{kind} {id} is {current} and cannot become {wanted}; {options}")
         self.kind = kind
         self.id = id

@@ -96,6 +96,16 @@ class Admission:
         if space is not None:
             _unreachable(spec, self._bounds(spec))
 
+    def examine_bounds(self, spec: SearchSpec) -> Sequence[SpecViolation]:
+        """What is wrong with the constraints and the target of a spec, whatever devices and supernets are there now."""
+        space, found = self._space(spec)
+        if space is None:
+            return found
+        missing = missing_sources(spec, space)
+        unreachable = _unreachable(spec, self._bounds(spec))
+        by_table = [] if unreachable or space.has_graphs or not spec.constraints else self._unmet_by_table(spec)
+        return [*missing, *unreachable, *by_table]
+
     def searched_space(self, spec: SearchSpec) -> SpaceDescription | None:
         """What is known of the spec's space; None where it cannot be made."""
         return self._space(spec)[0]
@@ -312,20 +322,22 @@ def _warm_start(tx: Transaction, spec: SearchSpec) -> Sequence[SpecViolation]:
 def _unreachable(spec: SearchSpec, bounds: Mapping[Metric, MetricBounds]) -> list[SpecViolation]:
     found: list[SpecViolation] = []
     external = {one.declared(): _bounds_of(one) for one in spec.external}
-    for place, constraint in enumerate(spec.domain_constraints()):
+    places = [(f"/constraints/{place}", one) for place, one in enumerate(spec.domain_constraints())]
+    places += [(f"/stop/target/{place}", one) for place, one in enumerate(spec.domain_target())]
+    for pointer, constraint in places:
         # Bounds are computed when they are looked up, which takes long in large spaces: only for what is constrained.
         try:
             outside = external.get(constraint.metric)
             within = outside or bounds.get(constraint.metric) or _declared_bounds(constraint.metric)
         except EngineError as error:  # a metric or a space that a package brings
-            found.append(SpecViolation(f"/constraints/{place}/metric", str(error)))
+            found.append(SpecViolation(f"{pointer}/metric", str(error)))
             continue
         if within is None:
             continue
         if constraint.maximum is not None and constraint.maximum < within.minimum:
-            found.append(_out_of_range(place, "maximum", constraint.metric, constraint.maximum, within))
+            found.append(_out_of_range(pointer, "maximum", constraint.metric, constraint.maximum, within))
         if constraint.minimum is not None and constraint.minimum > within.maximum:
-            found.append(_out_of_range(place, "minimum", constraint.metric, constraint.minimum, within))
+            found.append(_out_of_range(pointer, "minimum", constraint.metric, constraint.minimum, within))
     return found
 
 
@@ -342,7 +354,7 @@ def _declared_bounds(metric: Metric) -> MetricBounds | None:
     return MetricBounds(minimum=one.minimum, maximum=one.maximum)
 
 
-def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: MetricBounds) -> SpecViolation:
+def _out_of_range(pointer: str, side: str, metric: Metric, bound: float, within: MetricBounds) -> SpecViolation:
     upper = None if within.maximum == math.inf else within.maximum
     lower = None if within.minimum == -math.inf else within.minimum
     span = f"at most {value_text(upper, metric.unit)}"
@@ -350,7 +362,7 @@ def _out_of_range(place: int, side: str, metric: Metric, bound: float, within: M
         lowest = value_text(lower, metric.unit)
         span = f"at least {lowest}" if upper is None else f"{lowest} to {value_text(upper, metric.unit)}"
     return SpecViolation(
-        f"/constraints/{place}/{side}",
+        f"{pointer}/{side}",
         f"no architecture of the space has {words_for(metric)} {'<=' if side == 'maximum' else '>='} "
         f"{value_text(bound, metric.unit)}: the feasible range is {span}",
         feasible_minimum=lower,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas_engine.domain.json_value import canonical_json
+from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US, words_for
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.uncertainty import value_text
@@ -85,5 +86,9 @@ def _nearest(constraints: Sequence[Constraint], candidate: Candidate) -> str:
     metrics = list(dict.fromkeys(one.metric for one in constraints if one.metric in values))
     if len(metrics) == 1:
         return f"nearest {value_text(values[metrics[0]], metrics[0].unit)}, arch {candidate.arch_id[:12]}"
-    shown = ", ".join(f"{words_for(metric)} {value_text(values[metric], metric.unit)}" for metric in metrics)
-    return f"nearest {shown}, arch {candidate.arch_id[:12]}"
+    return f"nearest {values_text(metrics, candidate)}, arch {candidate.arch_id[:12]}"
+
+
+def values_text(metrics: Sequence[Metric], candidate: Candidate) -> str:
+    """Write what a candidate has of some metrics, all of them known: ``latency 10 us, validation accuracy 90 %``."""
+    return ", ".join(f"{words_for(one)} {value_text(candidate.values[one], one.unit)}" for one in metrics)

@@ -18,11 +18,11 @@ from server.access.limits.idempotency import ONCE, Once, PermittedOnce, stored_r
 from server.access.limits.quotas import Quotas
 from server.access.store import PrincipalStore
 from server.candidates.candidate import Candidate
-from server.candidates.search import Search, SearchAmendment, SearchQuery
+from server.candidates.search import Search, SearchQuery
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec
 from server.candidates.states import SearchState
-from server.core.database.transaction import Transaction
+from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.finding import words_of
 from server.core.http.conditional import NOT_MODIFIED, check_if_match, expected_version, tagged, version_etag
 from server.core.http.openapi import COMMON, api_router, json_body, problems
@@ -44,6 +44,7 @@ from server.jobs.states import JobKind
 from server.latency_tables.batches import Batches
 from server.latency_tables.routes import Steering, SteeringDep, batch_path
 from server.searches.admission import SpecReport
+from server.searches.amending.amendment import SearchAmendment
 from server.searches.batches_as_searches import batch_as_search
 from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
 from server.searches.fronts.fronts import Front, Fronts
@@ -86,12 +87,25 @@ def create_search(
 
     spec, because = searches.requested(document)
     check_priority(once.caller, spec.priority)
+    return launched(spec, because, searches, uow, quotas, once)
+
+
+def launched(
+    spec: SearchSpec,
+    because: str | None,
+    searches: Searches,
+    uow: UnitOfWork,
+    quotas: Quotas,
+    once: Once,
+    cloned_from: str | None = None,
+) -> Response:
+    """Start a search for a caller who may start it, and answer with it; arguments as of `Searches.create_search`."""
     searches.look_ahead(spec)  # before the transaction begins
 
     def action() -> StoredResponse:
         def work(tx: Transaction) -> Search:
-            _check_quotas(tx, quotas, once.caller, spec)
-            return searches.create_search(spec, once.caller.creator, because)
+            check_quotas(tx, quotas, once.caller, spec)
+            return searches.create_search(spec, once.caller.creator, because, cloned_from=cloned_from)
 
         search = uow.write(work)
         return stored_response(202, search_resource(search), {**_headers(search), **_RETRY_AFTER})
@@ -99,7 +113,7 @@ def create_search(
     return once(action)
 
 
-def _check_quotas(
+def check_quotas(
     tx: Transaction, quotas: Quotas, caller: Caller, spec: SearchSpec, amended: Search | None = None
 ) -> None:
     """Refuse a new search, or an amended one, beyond what its owner may have. Raises QuotaExceededError."""
@@ -178,6 +192,7 @@ def get_search(
         if not reason and search.state is SearchState.QUEUED:  # for its supernet, which a worker trains
             reason = dispatch.no_worker_for(JobKind.TRAIN)
         resource = resource.model_copy(update={"waiting_for": reason})
+    resource = resource.model_copy(update={"launched_spec": searches.launched_spec(search.id)})
     return tagged(request, resource, version_etag(search.version))
 
 
@@ -202,9 +217,9 @@ def amend_search(
         amendment = SearchAmendment(num_candidates=body.num_candidates, priority=body.priority, labels=body.labels)
 
         def work(tx: Transaction) -> Search:
-            amended = searches.amend(search_id, amendment, expected_version(request))
+            amended = searches.amend(search_id, amendment, expected_version(request), once.caller.creator)
             if amendment.num_candidates is not None:
-                _check_quotas(tx, quotas, once.caller, amended.spec, amended)
+                check_quotas(tx, quotas, once.caller, amended.spec, amended)
             return amended
 
         search = uow.write(work)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from nas_engine.domain.text import duration_text
 from nas_engine.settings.base import Labels, MetricName
 from server.access.schemas import Owner, OwnerName
 from server.candidates.spec import SearchSpec
@@ -94,7 +95,29 @@ class ProgressResource(Resource):
     report: dict[str, Json]
     """What is to be said of the algorithm, by topic: `algorithm` (which was chosen, and because of what, where the spec
     left it open), `gains` (what the last candidates added to the hypervolume and what the next are expected to add, as
-    shares of it), `warm_start`, `predictors`, `picked`, `shifting`, `derived`."""
+    shares of it), `stop` (how far it is by its stop rules on time and target), `warm_start`, `predictors`, `picked`,
+    `shifting`, `derived`."""
+
+    @property
+    def stop_text(self) -> str:
+        """How far it is by its stop rules on time and target, for people; empty where it has none."""
+        match self.report.get("stop"):
+            case dict(rules):
+                return ", ".join(text for name, rule in rules.items() if (text := _rule_text(name, rule)))
+            case _:
+                return ""
+
+
+def _rule_text(name: str, rule: Json) -> str:
+    match rule:
+        case {"limit": float() | int() as limit_s, "reached": float() | int() as reached_s}:
+            return f"{name.removesuffix('_s').replace('_', ' ')} {duration_text(reached_s)} of {duration_text(limit_s)}"
+        case {"wanted": str(wanted), "candidate_id": None}:
+            return f"target {wanted} not reached"
+        case {"wanted": str(wanted)}:
+            return f"target {wanted} reached"
+        case _:  # of a later server
+            return ""
 
 
 class UsedPluginResource(Resource):
@@ -135,7 +158,7 @@ class SearchResource(Resource):
     """Why it is in this state; empty where there is nothing to say."""
 
     spec: SearchSpec
-    """The spec as it was posted, with defaults filled in."""
+    """The spec that it goes by: as it was posted, with defaults filled in and amendments written into it."""
 
     progress: ProgressResource
     """Counts, front and hypervolume."""
@@ -173,7 +196,7 @@ class SearchResource(Resource):
     end_reason: EndReason | None = None
     """Why it ended otherwise than by its budget, for programs: `no_feasible_candidate` where it failed because it has
     complete candidates and none of them met the constraints (`reason` names the nearest); `plateau` where it completed
-    by its stop rule (`reason` has the figures). null otherwise."""
+    by its stop rule (`reason` has the figures), `wall_time`, `board_time` and `target` by theirs. null otherwise."""
 
     chosen_because: str = ""
     """Why the server chose the algorithm that the spec has now; empty where it was named."""
@@ -185,6 +208,13 @@ class SearchResource(Resource):
     waiting_for: str = ""
     """What stands in its way besides its turn, where one search is read: that no worker lives, that its board is away;
     empty where there is nothing to say."""
+
+    cloned_from: Id | None = None
+    """Search that this one was launched again from, with or without changes; null where it was from none."""
+
+    launched_spec: SearchSpec | None = None
+    """The spec as it was launched, where one search is read that was amended since; null otherwise. What was amended
+    is listed by GET /api/v1/searches/{search_id}/amendments."""
 
     time: TimeResource | None = None
     """How long it takes, with the training of a supernet that was ordered with it, and where the time goes; null where

@@ -11,7 +11,7 @@ from nas_engine.settings.kinds.algorithms import check_brought
 from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator
 from server.candidates.lifecycle import advance, end_search, set_search_state
-from server.candidates.search import Search, SearchAmendment, SearchCheckpoint, SearchProgress, SearchQuery
+from server.candidates.search import Search, SearchCheckpoint, SearchProgress, SearchQuery
 from server.candidates.search_store import CheckpointStore, SearchStore
 from server.candidates.spec import SearchSpec, names_no_algorithm, parse_search_spec
 from server.candidates.states import SEARCH_TRANSITIONS, DesiredState, SearchState
@@ -26,10 +26,15 @@ from server.core.errors import (
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
 from server.fleet.store import HardwareStore
+from server.jobs.completion import cancel_job
 from server.jobs.queue import JobStore
 from server.jobs.registry import JobKinds
 from server.jobs.settings import SearchSettings
+from server.jobs.states import JobKind
 from server.searches.admission import Admission, SpecReport
+from server.searches.amending.amended_spec import amended_spec, changes_of
+from server.searches.amending.amendment import Amendment, SearchAmendment
+from server.searches.amending.store import AmendmentStore
 from server.training.store import SupernetStore
 from server.training.supernets import Supernets
 
@@ -86,13 +91,21 @@ class Searches:
         """Ask packages about a spec before a transaction begins that would have to wait for them."""
         self._admission.look_ahead(spec)
 
-    def create_search(self, spec: SearchSpec, creator: Creator = NOBODY, because: str | None = None) -> Search:
+    def create_search(
+        self,
+        spec: SearchSpec,
+        creator: Creator = NOBODY,
+        because: str | None = None,
+        *,
+        cloned_from: str | None = None,
+    ) -> Search:
         """Start a search; its first step is queued at once, or as soon as its supernet is trained.
 
         Args:
             spec: what is searched.
             creator: who asked.
             because: why this algorithm, where the server chose it.
+            cloned_from: search that the spec was made from.
 
         Raises:
             InvalidSpecError: it cannot be run; every reason is given, with the feasible range.
@@ -117,6 +130,7 @@ class Searches:
                 owner=creator.owner,
                 created_at=tx.now(),
                 plugins=report.plugins,
+                cloned_from=cloned_from,
                 progress=SearchProgress(
                     warnings=report.warnings,
                     report={} if because is None else {"algorithm": {"kind": spec.algorithm.kind, "because": because}},
@@ -202,27 +216,88 @@ class Searches:
 
         return self._uow.write(work)
 
-    def amend(self, search_id: str, amendment: SearchAmendment, expected_version: int | None = None) -> Search:
-        """Change budget, priority or labels of a search under way; jobs queued from now on have the new priority.
+    def amend(
+        self,
+        search_id: str,
+        amendment: SearchAmendment,
+        expected_version: int | None = None,
+        creator: Creator = NOBODY,
+    ) -> Search:
+        """Change budget, constraints, stop rules, priority or labels of a search under way, and keep who did.
+
+        What is in flight is finished. The next step goes by the changed spec; one under way is done again. Jobs queued
+        from now on have the new priority. An amendment that changes nothing is not kept.
 
         Raises:
             NotFoundError: there is no such search.
             PreconditionFailedError: it has another version than expected.
-            InvalidStateTransitionError: it is over, and its budget or priority is to be changed.
-            InvalidSpecError: the new budget is below what was asked already, or a value is out of range.
+            InvalidStateTransitionError: it is over, and more than its labels is to be changed.
+            InvalidSpecError: the new budget is below what was asked already, a member cannot be amended, no
+                architecture meets a bound, or a value is out of range.
         """
 
         def work(tx: Transaction) -> Search:
             search = SearchStore(tx).lock_search(search_id)
             if expected_version is not None and expected_version != search.version:
                 raise PreconditionFailedError("search", search.id, expected_version, search.version)
-            ended = search.state.final or search.moved_to is not None
-            if ended and (amendment.num_candidates, amendment.priority) != (None, None):
-                raise InvalidStateTransitionError("search", search.id, search.state.value, "amended", ())
-            spec = _amended(search, amendment)
-            return search if spec == search.spec else SearchStore(tx).save_search(replace(search, spec=spec))
+            _check_amendable(search, amendment)
+            spec = amended_spec(search, amendment)
+            if spec == search.spec:
+                return search
+            is_bounded_anew = spec.constraints != search.spec.constraints or spec.stop != search.spec.stop
+            if is_bounded_anew and (found := self._admission.examine_bounds(spec)):
+                raise InvalidSpecError(found)
+            return self._amended(tx, search, spec, creator)
 
+        self._look_ahead_of_amendment(search_id, amendment)
         return self._uow.write(work)
+
+    def _look_ahead_of_amendment(self, search_id: str, amendment: SearchAmendment) -> None:
+        """Ask packages about the amended spec before a transaction begins that would have to wait for them."""
+        search = self.get_search(search_id)
+        try:
+            self.look_ahead(amended_spec(search, amendment))
+        except InvalidSpecError:  # said with all the rest, for the search as it is then
+            return
+
+    def _amended(self, tx: Transaction, search: Search, spec: SearchSpec, creator: Creator) -> Search:
+        """Write an amended spec into a locked search."""
+        amendments = AmendmentStore(tx)
+        amendments.add_amendment(
+            Amendment(
+                search_id=search.id,
+                seq=amendments.num_amendments(search.id) + 1,
+                step_seq=search.checkpoint_seq,
+                amended_at=tx.now(),
+                token_id=creator.token_id,
+                principal=creator.owner,
+                changes=changes_of(search.spec, spec),
+                changes_constraints=spec.constraints != search.spec.constraints,
+                spec_before=search.spec,
+            )
+        )
+        steers = (spec.budget, spec.constraints, spec.stop)
+        is_steered = steers != (search.spec.budget, search.spec.constraints, search.spec.stop)
+        search = SearchStore(tx).save_search(replace(search, spec=spec))
+        if not is_steered:
+            return search
+        for job in JobStore(tx).active_jobs_of_search(search.id):
+            if job.kind is JobKind.SEARCH_STEP:  # it has read the spec as it was
+                cancel_job(tx, JobStore(tx).lock_job(job.id))
+        return advance(tx, search, self._settings)
+
+    def page_of_amendments(self, search_id: str, page: PageRequest) -> Page[Amendment]:
+        """List the amendments of a search, newest first. Raises NotFoundError."""
+
+        def look(tx: Transaction) -> Page[Amendment]:
+            SearchStore(tx).get_search(search_id)
+            return AmendmentStore(tx).page_of_amendments(search_id, page)
+
+        return self._uow.read(look)
+
+    def launched_spec(self, search_id: str) -> SearchSpec | None:
+        """Read the spec that a search was launched with; None where it was not amended since."""
+        return self._uow.read(lambda tx: AmendmentStore(tx).launched_spec(search_id))
 
     def _supernet(
         self, tx: Transaction, spec: SearchSpec, report: SpecReport, creator: Creator
@@ -252,21 +327,14 @@ def _locked(tx: Transaction, search_id: str, wanted: SearchState) -> Search:
     return search
 
 
-def _amended(search: Search, amendment: SearchAmendment) -> SearchSpec:
-    spec = search.spec
-    if amendment.num_candidates is not None:
-        if amendment.num_candidates < search.progress.num_asked:
-            message = f"{search.progress.num_asked} candidates were asked already: the budget cannot be below that"
-            raise InvalidSpecError(
-                [SpecViolation("/budget/num_candidates", message, feasible_minimum=float(search.progress.num_asked))]
-            )
-        spec = _with(spec, {"budget": {"num_candidates": amendment.num_candidates}})
-    if amendment.priority is not None:
-        spec = _with(spec, {"priority": amendment.priority})
-    if amendment.labels is not None:
-        spec = _with(spec, {"labels": dict(amendment.labels)})
-    return spec
-
-
-def _with(spec: SearchSpec, changes: dict[str, object]) -> SearchSpec:
-    return parse_search_spec({**spec.model_dump(mode="json"), **changes})
+def _check_amendable(search: Search, amendment: SearchAmendment) -> None:
+    """Refuse changes of a search that is over; its labels can be changed for ever."""
+    changed = {name for name in amendment.patch if name != "labels"}
+    if amendment.num_candidates is not None or amendment.priority is not None:
+        changed.add("budget")
+    if changed and (search.state.final or search.moved_to is not None):
+        instead = (
+            f"launch it again with the change (POST /api/v1/searches/{search.id}:clone), or start a search that begins "
+            f"with what it found (warm_start.search: {search.id})"
+        )
+        raise InvalidStateTransitionError("search", search.id, search.state.value, "amended", (), instead)

@@ -26,7 +26,7 @@ from server.core.http.paging import PagingDep
 from server.core.http.provide import UowDep, provided
 from server.core.http.requests import resolve_references
 from server.core.http.resources import ListQuery
-from server.core.paging import PageRequest
+from server.core.paging import MAX_PAGE_SIZE, PageRequest
 from server.fleet.device import Device, DeviceQuery
 from server.fleet.routes import DevicesDep, device_resource
 from server.fleet.store import DeviceStore
@@ -115,7 +115,13 @@ def show_search(
 ) -> Response:
     """One search: progress, front, candidates, controls."""
     (search,) = fronts.as_it_stands([searches.get_search(search_id)])
-    values = {"search": search_resource(search), "final": search.state.final, "waiting_for": ""}
+    amendments = searches.page_of_amendments(search.id, PageRequest(MAX_PAGE_SIZE)).items
+    values = {
+        "search": search_resource(search),
+        "final": search.state.final,
+        "waiting_for": "",
+        "amendments": amendments,
+    }
     if not search.state.final:
         values["waiting_for"] = dispatch.search_waits_for(search_id)
     return page(request, "search.html", values)

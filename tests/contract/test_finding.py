@@ -99,7 +99,7 @@ def test_a_search_is_found_by_what_it_was_amended_to(world: World) -> None:
     world.uow.write(rename)
     for asked, num in (("stage:after", 1), ("team:vision", 0), (search.id[-8:], 1)):
         query = SearchQuery(words=words_of(asked))
-        assert world.uow.read(lambda tx, query=query: SearchStore(tx).count_searches(query)) == num, asked
+        assert world.uow.read(lambda tx, query=query: SearchStore(tx).count_searches(query)) == num, asked  # type: ignore[misc]
 
 
 def test_supernets_and_networks_are_found_by_words_and_labels(world: World) -> None:
@@ -131,7 +131,7 @@ def test_supernets_and_networks_are_found_by_words_and_labels(world: World) -> N
         (TrainingQuery(labels={"odd": "a:b_"}), [0, 0]),
     ):
         counted = world.uow.read(
-            lambda tx, query=query: [store(tx).count_trainings(query) for store in (SupernetStore, NetworkStore)]
+            lambda tx, query=query: [store(tx).count_trainings(query) for store in (SupernetStore, NetworkStore)]  # type: ignore[misc]
         )
         assert counted == wanted, query
 
@@ -154,9 +154,9 @@ def test_candidates_are_found_by_id_architecture_genotype_and_state(world: World
         ("%", []),
     ):
         query = CandidateQuery(search_id=search.id, words=words_of(asked))
-        page = world.uow.read(lambda tx, query=query: CandidateStore(tx).page_of_candidates(query, PageRequest(50)))
+        page = world.uow.read(lambda tx, query=query: CandidateStore(tx).page_of_candidates(query, PageRequest(50)))  # type: ignore[misc]
         assert [one.seq for one in page.items] == wanted, asked
-        assert world.uow.read(lambda tx, query=query: CandidateStore(tx).count_candidates(query)) == len(wanted)
+        assert world.uow.read(lambda tx, query=query: CandidateStore(tx).count_candidates(query)) == len(wanted)  # type: ignore[misc]
     query = CandidateQuery(search_id=search.id, words=words_of("complete"), order=LATENCY_US)
     page = world.uow.read(lambda tx: CandidateStore(tx).page_of_candidates(query, PageRequest(2)))
     assert [one.seq for one in page.items] == [3, 2]

@@ -18,6 +18,7 @@ from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.search.algorithm import CheapFilter, Observation, SearchAlgorithm, SearchProblem, accept_all
 from nas_engine.search.algorithms.nsga2 import Nsga2
 from nas_engine.search.algorithms.random_search import RandomSearch
+from nas_engine.search.amending import load_amended_state, reconsider
 from nas_engine.search.factory import create_algorithm
 from nas_engine.settings.algorithms import (
     BinnedEvolutionSettings,
@@ -243,6 +244,47 @@ class SearchAlgorithmContract(ABC):
         algorithm.tell([refused, *tell_all(space, batch[1:])])
         assert batch[0] not in {observation.genotype for observation in algorithm.front()}
         assert self.drive(algorithm, space, 1)
+
+    def test_goes_on_under_other_constraints_and_resumes_exactly_from_then_on(self) -> None:
+        space = StagedSpace()
+        before = self.make(self.problem(space), 11)
+        asked_before = self.drive(before, space, 3)
+        told = before.results
+        accuracies, macs = (sorted(one.objectives[metric] for one in told) for metric in (TOP1, MACS))
+        bounded = (Constraint(TOP1, accuracies[len(told) // 3], None),)
+        limit = macs[2 * len(told) // 3]
+        cheap = MacsBelow(space, limit)
+        state = round_trip(before.state())
+        after = self.make(self.problem(space, cheap, bounded), 99)
+        with pytest.raises(SearchStateError, match="another search"):
+            after.load_state(state)
+        load_amended_state(after, state)
+        assert after.results == told
+        reconsider(after, [replace(one, violations=cheap(one.genotype).violations) for one in told])
+        for kept in after.front():
+            assert kept.objectives[TOP1] >= accuracies[len(told) // 3]
+            assert space.macs(kept.genotype) <= limit
+        resumed = self.make(self.problem(space, cheap, bounded), 98)
+        resumed.load_state(round_trip(after.state()))
+        asked = self.drive(after, space, 3)
+        assert self.drive(resumed, space, 3) == asked
+        assert asked
+        assert all(space.macs(tuple(genotype)) <= limit for genotype in asked)
+        assert not {tuple(genotype) for genotype in asked} & {tuple(genotype) for genotype in asked_before}
+
+    def test_what_missed_a_bound_counts_once_it_is_taken_away(self) -> None:
+        space = StagedSpace()
+        before = self.make(self.problem(space, constraints=(Constraint(TOP1, None, 0.0),)), 12)
+        batch = before.ask(before.batch_size)
+        before.tell(tell_all(space, batch))
+        assert before.front() == ()
+        after = self.make(self.problem(space), 12)
+        load_amended_state(after, round_trip(before.state()))
+        reconsider(after, before.results)
+        assert after.front()
+        assert self.drive(after, space, 2)
+        with pytest.raises(SearchStateError, match="another search"):
+            load_amended_state(self.make(self.problem(StagedSpace(num_stages=2)), 1), before.state())
 
     def test_refuses_the_checkpoint_of_another_search(self) -> None:
         space, other = StagedSpace(), StagedSpace(num_stages=2)

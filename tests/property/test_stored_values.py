@@ -38,6 +38,7 @@ from server.fleet.store import HARDWARE
 from server.latency_tables.spec import LatencyTableSpec, parse_latency_table_spec
 from server.measuring.measurement import MeasurementRecord
 from server.measuring.store import LISTED as LISTED_MEASUREMENTS
+from server.searches.amending.amendment import Amendment
 from server.spaces.result_table import SpaceTable
 from server.spaces.store import ARCHITECTURES
 from server.studies.spec import RankingStudySpec
@@ -147,6 +148,8 @@ def _stored(connection: sa.Connection, rows: Rows[Any], value: Any) -> Any:
                 value = replace(value, hardware_key=value.hardware.digest)
         case Candidate() | StudyEntry():
             _insert(connection, ARCHITECTURES, value.record)
+        case Amendment() if value.principal is not None:
+            _insert(connection, PRINCIPALS, value.principal)
         case _ if isinstance(owner := getattr(value, "owner", None), Principal):
             _insert(connection, PRINCIPALS, owner)
     _insert(connection, rows, value)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hilnas.cli.commands import search_changes
 from hilnas.cli.completions import names_of, presets
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
@@ -196,6 +197,11 @@ def cancel(
 ) -> None:
     """End searches; they cannot be resumed."""
     _steer(searches, "cancel", as_json, server, token)
+
+
+app.command()(search_changes.amend)
+app.command()(search_changes.amendments)
+app.command()(search_changes.clone)
 
 
 @app.command()

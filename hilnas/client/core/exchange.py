@@ -97,10 +97,24 @@ class Exchange:
         """A JSON document. Tried again on connection failures and on 429, 502, 503, 504."""
         return _json((yield from self.request("GET", path, params=params)))
 
-    def post(self, path: str, body: JsonValue = None, *, idempotency_key: str | None = None) -> Call[JsonValue]:
-        """The JSON answer to a POST. Tried again like a GET: the key keeps the effect from happening twice."""
+    def post(
+        self,
+        path: str,
+        body: JsonValue = None,
+        *,
+        params: Params | None = None,
+        version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Call[JsonValue]:
+        """The JSON answer to a POST. Tried again like a GET: the key keeps the effect from happening twice.
+
+        Args:
+            version: that the resource must have still; None: whatever it has.
+        """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return _json((yield from self.request("POST", path, json_body=body, headers=headers)))
+        if version is not None:
+            headers["If-Match"] = f'"v{version}"'
+        return _json((yield from self.request("POST", path, params=params, json_body=body, headers=headers)))
 
     def delete(self, path: str) -> Call[None]:
         """Delete the resource at a path."""

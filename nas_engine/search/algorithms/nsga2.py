@@ -223,6 +223,28 @@ class Nsga2(BaseSearchAlgorithm):
             self._pymoo.problem, population, n_survive=len(population), random_state=self._rng
         )
 
+    def _choose_anew(self, told: Sequence[Observation]) -> None:
+        """Let the best of everything told survive, by the constraints as they are now: some that missed the earlier
+        ones may be among them. What waits for its generation to be full waits on.
+        """
+        self._num_rejected = 0
+        rejects = self._settings.constraint_handling is ConstraintHandling.REJECT
+        if not self._pymoo.is_initialized:
+            if rejects:
+                self._waiting = [observation.genotype for observation in self.archive.feasible()]
+            return
+        waiting = set(self._waiting)
+        told = [observation for observation in told if observation.genotype not in waiting]
+        if rejects:  # where nothing meets them the nearest are bred from, until something does
+            told = [observation for observation in told if self.problem.violation(observation) == 0.0] or told
+        if not told:
+            return
+        population = self._individuals([observation.genotype for observation in told])
+        num = min(max(len(self.population), 1), len(population))
+        self._pymoo.pop = self._pymoo.survival.do(
+            self._pymoo.problem, population, n_survive=num, random_state=self._rng
+        )
+
     def _absorb_withdrawal(self, genotypes: Set[Genotype]) -> None:
         self._waiting = [genotype for genotype in self._waiting if genotype not in genotypes]
         if self._pymoo.pop is not None:

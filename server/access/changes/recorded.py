@@ -32,6 +32,8 @@ class Recorded:
 RECORDED: Mapping[str, Recorded] = {
     "create_search": Recorded(Did.CREATE, Kind.SEARCH),
     "amend_search": Recorded(Did.AMEND, Kind.SEARCH, "search_id", names_members=True),
+    "amend_running_search": Recorded(Did.AMEND, Kind.SEARCH, "search_id", names_members=True),
+    "clone_search": Recorded(Did.CREATE, Kind.SEARCH),
     "pause_search": Recorded(Did.PAUSE, Kind.SEARCH, "search_id"),
     "resume_search": Recorded(Did.RESUME, Kind.SEARCH, "search_id"),
     "cancel_search": Recorded(Did.CANCEL, Kind.SEARCH, "search_id"),

@@ -18,6 +18,7 @@ CountOf = Callable[[Transaction, str], int]
 
 ADDS_TO: Mapping[str, tuple[str, ...]] = {
     "create_search": ("queued_jobs",),
+    "clone_search": ("queued_jobs",),
     "create_supernet": ("open_trainings", "queued_jobs"),
     "register_supernet": ("registrations_per_day", "queued_jobs"),
     "create_network": ("open_trainings", "queued_jobs"),

@@ -42,7 +42,9 @@ from server.plugins import routes as plugins
 from server.searches import candidate_routes as candidates
 from server.searches import preset_routes as search_presets
 from server.searches import routes as searches
+from server.searches.amending import routes as amendments
 from server.searches.answers import routes as answers
+from server.searches.cloning import routes as clones
 from server.searches.comparing import routes as search_comparisons
 from server.searches.history import routes as search_histories
 from server.searches.trials import routes as trials
@@ -56,6 +58,8 @@ from server.training.networks import routes as networks
 
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
+    amendments.router,
+    clones.router,
     search_presets.router,
     answers.router,
     search_histories.router,

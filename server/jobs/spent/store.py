@@ -31,6 +31,13 @@ class TimeStore(Store):
         its = jobs.c.supernet_id == supernet_id if network_id is None else jobs.c.network_id == network_id
         return self._by_kind(sa.and_(its, jobs.c.kind == JobKind.TRAIN))
 
+    def on_devices_s(self, search_id: str) -> float:
+        """Seconds in which devices held jobs of a search, summed over them."""
+        held = sa.func.coalesce(_number(leases.c.ended_at), _number(now())) - _number(leases.c.claimed_at)
+        wanted = (jobs.c.search_id == search_id, leases.c.device_id.is_not(None))
+        statement = sa.select(sa.func.sum(held)).join(jobs, leases.c.job_id == jobs.c.id).where(*wanted)
+        return max(float(self._connection.execute(statement).scalar_one() or 0), 0.0) / _US_PER_S
+
     def _by_kind(self, wanted: sa.ColumnElement[bool]) -> tuple[KindTime, ...]:
         current = _number(now())
         lasted = sa.func.coalesce(_number(jobs.c.finished_at), current) - _number(jobs.c.created_at)

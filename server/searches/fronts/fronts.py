@@ -22,6 +22,7 @@ from server.candidates.states import SearchState
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.fleet.device import HardwareProfile
 from server.fleet.store import HardwareStore
+from server.searches.amending.store import AmendmentStore
 
 MARGIN = 0.1  # of each objective's span, by which a default reference point lies beyond the worst value
 
@@ -134,14 +135,16 @@ class Fronts:
     def as_it_stands(self, searches: Sequence[Search]) -> list[Search]:
         """The searches with front and hypervolume as of now, not as of their last step.
 
-        A step tells what is complete; between two, and of a search that was stopped between two, there may be more. The
+        A step tells what is complete; between two, and of a search that was stopped between two, there may be more, and
+        constraints may have been amended. The
         hypervolume waits for the first step, which fixes what it is reckoned against.
         """
         behind = [one.id for one in searches if one.state is not SearchState.COMPLETED and one.progress.num_complete]
 
         def look(tx: Transaction) -> list[Search]:
             untold = CandidateStore(tx).searches_with_untold_complete(behind)
-            return [self._standing(tx, one) if one.id in untold else one for one in searches]
+            otherwise = untold | AmendmentStore(tx).with_newer_constraints(behind)
+            return [self._standing(tx, one) if one.id in otherwise else one for one in searches]
 
         return self._uow.read(look) if behind else list(searches)
 

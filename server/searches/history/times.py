@@ -39,4 +39,7 @@ def _time_of(tx: Transaction, search: Search) -> TimeSpent:
     ended = list(CandidateStore(tx).finish_times(search.id, last=NUM_PACED).values())
     # Seconds per candidate, which grow while none ends.
     pace_s = None if len(ended) < _FEWEST else elapsed_s(min(ended), None, now) / (len(ended) - 1)
-    return TimeSpent(elapsed_s=elapsed, left_s=None if pace_s is None else num_left * pace_s)
+    left = [] if pace_s is None else [num_left * pace_s]
+    if (limit_s := search.spec.stop.wall_time_s) is not None and search.started_at is not None:
+        left.append(max(limit_s - elapsed_s(search.started_at, None, now), 0.0))
+    return TimeSpent(elapsed_s=elapsed, left_s=min(left, default=None))

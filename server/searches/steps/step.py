@@ -54,6 +54,9 @@ class StepInput:
         work: what the work that the last step ordered ended with; None where it ordered none.
         expected_gains: what the candidates told last were expected to add when they were asked.
         current_accuracies: where a search shifts its supernet and compares within one version; else None.
+        elapsed_s: seconds since the search began to run, by the database's clock.
+        board_time_s: seconds in which devices held its jobs; 0 where no stop rule asks.
+        amended: whether its constraints were amended since the checkpoint; `revised` holds all told candidates then.
     """
 
     search: Search
@@ -65,6 +68,9 @@ class StepInput:
     work: FinishedLongJob | None = None
     expected_gains: Mapping[Genotype, float] = field(default_factory=dict)
     current_accuracies: CurrentVersionAccuracies | None = None
+    elapsed_s: float = 0.0
+    board_time_s: float = 0.0
+    amended: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,11 +33,14 @@ from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
+from server.jobs.spent.spent import elapsed_s
+from server.jobs.spent.store import TimeStore
 from server.jobs.states import JobKind
 from server.measuring.measurement import MeasurementQuery, measurement_kind
 from server.measuring.orders import LatencyScheduler
 from server.measuring.store import MeasurementStore
 from server.searches.accuracy_orders import AccuracyScheduler
+from server.searches.amending.store import AmendmentStore
 from server.searches.feasibility import nothing_feasible
 from server.searches.steps.long_jobs import finished_long_job, order_long_job
 from server.searches.steps.step import (
@@ -76,8 +79,12 @@ class SearchSteps:
             search = SearchStore(tx).get_search(payload.search_id)
             if job.lease != lease or payload.seq != search.checkpoint_seq + 1:
                 raise LeaseLostError(lease.job_id, lease.lease_epoch)
-            newer = EvaluationStore(tx).evaluations_since(search.id, search.checkpoint_seq)
-            revised = CandidateStore(tx).get_candidates(tuple(dict.fromkeys(e.candidate_id for e in newer)))
+            amended = search.checkpoint_seq > 0 and AmendmentStore(tx).are_constraints_newer(search)
+            if amended:
+                revised = CandidateStore(tx).observed_candidates(search.id)
+            else:
+                newer = EvaluationStore(tx).evaluations_since(search.id, search.checkpoint_seq)
+                revised = CandidateStore(tx).get_candidates(tuple(dict.fromkeys(e.candidate_id for e in newer)))
             return StepInput(
                 search=search,
                 checkpoint=CheckpointStore(tx).latest_checkpoint(search.id),
@@ -90,6 +97,9 @@ class SearchSteps:
                     search.id, 2 * (search.spec.stop.plateau or PlateauSettings()).num_candidates
                 ),
                 current_accuracies=_current_accuracies(tx, search),
+                amended=amended,
+                elapsed_s=0.0 if search.started_at is None else elapsed_s(search.started_at, None, tx.now()),
+                board_time_s=0.0 if search.spec.stop.board_time_s is None else TimeStore(tx).on_devices_s(search.id),
             )
 
         return self._uow.read(work)

@@ -8,7 +8,9 @@ from nas_engine.domain.metrics import TEST_TOP1, is_cheap
 from nas_engine.domain.search_space import SearchSpace
 from nas_engine.export.operators import npu_fallbacks
 from nas_engine.search.algorithm import Observation, SearchAlgorithm, SearchProblem
+from nas_engine.search.amending import reconsider
 from nas_engine.search.cheap_filter import filter_of
+from server.candidates.candidate import Candidate
 from server.candidates.spec import SearchSpec
 from server.candidates.states import CandidateState
 from server.searches.steps.step import FinishedCandidate, StepInput
@@ -44,6 +46,7 @@ def to_observation(finished: FinishedCandidate, spec: SearchSpec) -> Observation
                 genotype=candidate.genotype,
                 objectives={metric: candidate.values[metric] for metric in _metrics(spec)},
                 uncertainty={m: u for m, u in newest.items() if u is not None and m != TEST_TOP1},
+                violations=_cheap_violations(candidate, spec),
             )
         case CandidateState.INFEASIBLE:
             return Observation(
@@ -58,7 +61,7 @@ def observe(algorithm: SearchAlgorithm, given: StepInput) -> None:
 
     A search that shifts its supernet and compares within one version first withdraws what was not scored with the
     current one: of those told earlier, the survivors that were scored again remain, with their new accuracies, before
-    the newcomers are compared with them.
+    the newcomers are compared with them. Where constraints were amended, all that was told is revised by them first.
     """
     spec, current_accuracies = given.search.spec, given.current_accuracies
     if current_accuracies is not None:
@@ -72,13 +75,27 @@ def observe(algorithm: SearchAlgorithm, given: StepInput) -> None:
     revised = [observation for finished in given.revised if (observation := to_observation(finished, spec)) is not None]
     if current_accuracies is not None:  # a latency that was measured again may be of a candidate that was withdrawn
         revised = [observation for observation in revised if observation.genotype in current_accuracies.genotypes]
-    if revised:
+    if given.amended:
+        kept = {observation.genotype for observation in algorithm.results}
+        reconsider(algorithm, [observation for observation in revised if observation.genotype in kept])
+    elif revised:
         algorithm.revise(revised)
     results = [
         observation for finished in given.finished if (observation := to_observation(finished, spec)) is not None
     ]
     if results:
         algorithm.tell(results)
+
+
+def _cheap_violations(candidate: Candidate, spec: SearchSpec) -> dict[str, float]:
+    """By how much a candidate misses cheap constraints: those that were amended after it was asked, else it was not."""
+    values = candidate.values
+    missed = {
+        constraint.metric.name: constraint.violation(values[constraint.metric])
+        for constraint in spec.domain_constraints()
+        if is_cheap(constraint.metric) and constraint.metric in values
+    }
+    return {name: amount for name, amount in missed.items() if amount > 0}
 
 
 def _left_to_cpu(graph: LayerGraph) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.search.algorithm import Rejection, SearchAlgorithm, SearchProblem
+from nas_engine.search.amending import load_amended_state
 from nas_engine.search.predicting.outlook import Outlook
 from nas_engine.settings.stopping import PlateauSettings, StopSettings
 from server.candidates.states import EndReason
@@ -34,6 +35,9 @@ class EvaluatingProcedure:
 
     def restore(self, state: JsonValue) -> None:
         self._algorithm.load_state(state)
+
+    def restore_amended(self, state: JsonValue) -> None:
+        load_amended_state(self._algorithm, state)
 
     def apply(self, given: StepInput) -> None:
         observe(self._algorithm, given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas_engine.domain.metrics import TEST_TOP1
 from server.searches.fronts.fronts import Front, Fronts
 from server.searches.steps.step import StepInput
 from server.searches.worker.procedure import Procedure
@@ -45,4 +46,7 @@ def final_orders(
     if given.search.supernet_version_id is None:
         return FinalOrders(picked=picked)
     checkpoint.finalised = True
-    return FinalOrders(final_evaluations=tuple(p.id for p in front.points) if picked is None else picked, picked=picked)
+    # Some are classified already where the search was to end before, and was amended to go on.
+    classified = {point.id for point in front.points if TEST_TOP1 in point.values}
+    wanted = tuple(point.id for point in front.points) if picked is None else picked
+    return FinalOrders(final_evaluations=tuple(one for one in wanted if one not in classified), picked=picked)

@@ -56,6 +56,13 @@ class Procedure(Protocol):
             SearchStateError: it is of another search, or damaged.
         """
 
+    def restore_amended(self, state: JsonValue) -> None:
+        """Go on under other constraints than those under which `state` was taken; `apply` must be given `amended`.
+
+        Raises:
+            SearchStateError: as `restore`, or a package brings the algorithm.
+        """
+
     def apply(self, given: StepInput) -> None:
         """Learn what has become known since the last step, and what the work ended with that it ordered."""
 

@@ -13,7 +13,7 @@ from nas_engine.settings.kinds.algorithms import deriving_settings
 from server.candidates.spec import SearchSpec
 from server.candidates.used_plugins import check_plugins
 from server.jobs.job import Job, LeaseRef
-from server.searches.fronts.fronts import Fronts
+from server.searches.fronts.fronts import Front, Fronts
 from server.searches.steps.step import NewCandidate, SearchStepOutcome, StepInput, StepStatus
 from server.searches.steps.steps import SearchSteps
 from server.searches.worker.deriving.procedure import DerivationProcedure
@@ -25,6 +25,7 @@ from server.searches.worker.procedure import Procedure, Proposal
 from server.searches.worker.remeasure import noisy_best
 from server.searches.worker.shift_orders import finished_shift
 from server.searches.worker.step_checkpoint import StepCheckpoint, stored_document
+from server.searches.worker.stopping import StopFigures
 from server.searches.worker.warm_starting import start_warm
 from server.spaces.catalog import SpaceCatalog
 
@@ -55,7 +56,8 @@ class StepHandler:
             if spec.warm_start is not None:
                 report["warm_start"] = warm.report()
         else:
-            procedure.restore(document["algorithm"])
+            restore = procedure.restore_amended if given.amended else procedure.restore
+            restore(document["algorithm"])
             checkpoint = StepCheckpoint.read(document)
         procedure.apply(given)
         checkpoint.shift_state = finished_shift(given) or checkpoint.shift_state
@@ -71,18 +73,21 @@ class StepHandler:
         warm_start_report: Mapping[str, JsonValue],
     ) -> SearchStepOutcome:
         search = given.search
-        proposal = procedure.propose(given.num_left) if given.num_left else _BUDGET_USED_UP
-        front = self._fronts.of_search(
-            search.id,
-            with_dominated=given.current_accuracies is not None,
-            supernet_version_id=search.supernet_version_id,
-        )
+        stopping = StopFigures.of(given, lambda: self._compared(given, with_dominated=True))
+        proposal = _BUDGET_USED_UP
+        if given.num_left:
+            proposal = stopping.end(given) or procedure.propose(given.num_left)
+        front = self._compared(given, with_dominated=given.current_accuracies is not None)
         work = procedure.order(given, proposal, front, checkpoint.shift_state) if proposal.ended is None else None
         doubts = procedure.remeasures and proposal.ended is None
         doubted = noisy_best(search, front, checkpoint.remeasured) if doubts else ()
         checkpoint.remeasured |= set(doubted)
         report = {**warm_start_report, **procedure.report(given)}
+        if (stands := stopping.report(search.spec)) is not None:
+            report["stop"] = stands
         final = FinalOrders()
+        if proposal.ended is None:
+            checkpoint.finalised = False  # it goes on after all, since a rule or its budget was amended
         if proposal.ended is StepStatus.COMPLETED:
             final = final_orders(given, front, self._fronts, procedure, checkpoint)
         if final.picked is not None:
@@ -114,6 +119,12 @@ class StepHandler:
             re_measure=doubted or final.re_measure,
             work=work,
             report=report,
+        )
+
+    def _compared(self, given: StepInput, *, with_dominated: bool) -> Front:
+        search = given.search
+        return self._fronts.of_search(
+            search.id, with_dominated=with_dominated, supernet_version_id=search.supernet_version_id
         )
 
     def _new_candidate(

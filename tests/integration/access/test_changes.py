@@ -162,14 +162,14 @@ def test_what_changes_something_leaves_one_record_and_nothing_else_does(
 
 def test_a_question_that_queues_what_is_missing_is_recorded(things: OwnedThings) -> None:
     things.device("alice")
+    architectures = [{"space": SMALL_SPACE, "genotype": [1] * 4}, {"space": SMALL_SPACE, "genotype": [2] * 4}]
     body = {
-        "architectures": [{"space": SMALL_SPACE, "genotype": [1] * 4}, {"space": SMALL_SPACE, "genotype": [2] * 4}],
         "devices": [{"device_type": "rk3588"}],
         "queue_missing": True,
     }
     before = len(listed(things))
     for num in (2, 1):
-        asked = {**body, "architectures": body["architectures"][:num]}
+        asked = {**body, "architectures": architectures[:num]}
         answer = things.client("alice").post("/api/v1/latencies:query", json=asked)
         assert answer.status_code == 200, answer.text
         assert all(one["job_id"] for one in answer.json()["answers"]), answer.text

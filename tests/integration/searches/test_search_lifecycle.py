@@ -11,7 +11,6 @@ from nas_engine.domain.measurement import Validity, ValidityFlag
 from nas_engine.domain.metrics import LATENCY_US, TOP1
 from server.artifacts.files import FileByteStore
 from server.candidates.evaluation_store import EvaluationStore
-from server.candidates.search import SearchAmendment
 from server.candidates.states import CandidateState, EvaluationSource, SearchState
 from server.core.errors import InvalidSpecError, InvalidStateTransitionError, LeaseLostError
 from server.core.event_type import EventType
@@ -21,6 +20,7 @@ from server.jobs.failures import Failure
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobState
 from server.measuring.measurement import MeasurementQuery
+from server.searches.amending.amendment import SearchAmendment
 from server.searches.steps.step import StepVerdict
 from server.training.spec import parse_training_spec
 from server.training.supernets import NewVersion

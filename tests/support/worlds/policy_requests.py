@@ -43,6 +43,8 @@ def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
         "tell_trial": {**LEASE, "give_back": True},
         "validate_search": cheap_spec(),
         "amend_search": {"labels": {"a": "b"}},
+        "amend_running_search": {"labels": {"a": "b"}},
+        "clone_search": {},
         "create_supernet": TRAINING,
         "create_network": NETWORK,
         "register_network": {"spec": NETWORK, "weights_sha256": things.weights.sha256},

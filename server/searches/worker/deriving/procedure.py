@@ -8,7 +8,9 @@ from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.errors import InvalidSpaceError, SearchStateError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.search_space import SearchSpace
+from nas_engine.search import state_codec as codec
 from nas_engine.search.algorithm import Observation, Rejection, SearchProblem
+from nas_engine.search.amending import load_amended_state
 from nas_engine.search.base import BaseSearchAlgorithm
 from nas_engine.settings.densenas import DenseNasSettings
 from nas_engine.spaces.densenas.space import DenseSpace
@@ -82,7 +84,9 @@ class DerivedNetworks(BaseSearchAlgorithm):
         self._generation += len(results)
 
     def _own_state(self) -> Mapping[str, JsonValue]:
-        return {"derived": list(self.derived)}
+        # Waits only where a stop rule held and what is measured again before the end may show that it does not.
+        waiting: JsonValue = None if self._waiting is None else list(self._waiting)
+        return {"derived": list(self.derived), **({} if waiting is None else {"waiting": waiting})}
 
     def _load_own_state(self, state: Mapping[str, JsonValue]) -> None:
         match state.get("derived"):
@@ -90,6 +94,8 @@ class DerivedNetworks(BaseSearchAlgorithm):
                 self.derived = derived
             case other:
                 raise SearchStateError(f"checkpoint: {other!r} is no list of derived architectures")
+        waiting = state.get("waiting")
+        self._waiting = None if waiting is None else codec.decode_genotype(waiting, self.encoding.num_choices)
 
 
 class DerivationProcedure:
@@ -110,6 +116,9 @@ class DerivationProcedure:
 
     def restore(self, state: JsonValue) -> None:
         self._networks.load_state(state)
+
+    def restore_amended(self, state: JsonValue) -> None:
+        load_amended_state(self._networks, state)
 
     def apply(self, given: StepInput) -> None:
         """Learn what was measured, and take in the network that the last step had derived.

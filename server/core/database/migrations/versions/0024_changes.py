@@ -12,7 +12,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0024_changes"
-down_revision = "0022_latency_predictors"
+down_revision = "0023_amendments"
 branch_labels = None
 depends_on = None
 
