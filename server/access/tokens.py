@@ -86,9 +86,12 @@ class Tokens:
                 owner=admin.owner,
             )
             EnrolmentTokenStore(tx).add_enrolment_token(enrolment)
-            for kind, one in ((SubjectKind.TOKEN, admin), (SubjectKind.ENROLMENT, enrolment)):
-                subject = Subject(one.name, admin.owner.id)
-                note_own_change(tx, ChangeAction.CREATE, kind, one.id, subject, "the first start makes it")
+            for kind, id, name in (
+                (SubjectKind.TOKEN, admin.id, admin.name),
+                (SubjectKind.ENROLMENT, enrolment.id, enrolment.name),
+            ):
+                subject = Subject(name, admin.owner.id)
+                note_own_change(tx, ChangeAction.CREATE, kind, id, subject, "the first start makes it")
             return made
 
         return self._uow.write(work)

@@ -52,6 +52,27 @@ def named(name: str, **changes: Any) -> Any:
     return new_search(spec=parse_search_spec({**SPEC, "name": name, "labels": labels}), **changes)
 
 
+def num_searches(world: World, asked: str) -> int:
+    query = SearchQuery(words=words_of(asked))
+    return world.uow.read(lambda tx: SearchStore(tx).count_searches(query))
+
+
+def num_trainings(world: World, query: TrainingQuery) -> list[int]:
+    def work(tx: Transaction) -> list[int]:
+        return [SupernetStore(tx).count_trainings(query), NetworkStore(tx).count_trainings(query)]
+
+    return world.uow.read(work)
+
+
+def candidates_of(world: World, query: CandidateQuery, size: int) -> list[int]:
+    page = world.uow.read(lambda tx: CandidateStore(tx).page_of_candidates(query, PageRequest(size)))
+    return [one.seq for one in page.items]
+
+
+def num_candidates(world: World, query: CandidateQuery) -> int:
+    return world.uow.read(lambda tx: CandidateStore(tx).count_candidates(query))
+
+
 @pytest.mark.parametrize(
     ("asked", "wanted"),
     [
@@ -84,7 +105,7 @@ def test_every_word_is_found_somewhere_in_a_search(world: World, asked: str, wan
     query = SearchQuery(words=words_of(asked))
     found = world.uow.read(lambda tx: SearchStore(tx).page_of_searches(query, PageRequest(50))).items
     assert {made.index(one) for one in found} == wanted
-    assert world.uow.read(lambda tx: SearchStore(tx).count_searches(query)) == len(wanted)
+    assert num_searches(world, asked) == len(wanted)
 
 
 def test_a_search_is_found_by_what_it_was_amended_to(world: World) -> None:
@@ -98,8 +119,7 @@ def test_a_search_is_found_by_what_it_was_amended_to(world: World) -> None:
 
     world.uow.write(rename)
     for asked, num in (("stage:after", 1), ("team:vision", 0), (search.id[-8:], 1)):
-        query = SearchQuery(words=words_of(asked))
-        assert world.uow.read(lambda tx, query=query: SearchStore(tx).count_searches(query)) == num, asked  # type: ignore[misc]
+        assert num_searches(world, asked) == num, asked
 
 
 def test_supernets_and_networks_are_found_by_words_and_labels(world: World) -> None:
@@ -130,10 +150,7 @@ def test_supernets_and_networks_are_found_by_words_and_labels(world: World) -> N
         (TrainingQuery(labels={"team": "vision"}), [0, 0]),
         (TrainingQuery(labels={"odd": "a:b_"}), [0, 0]),
     ):
-        counted = world.uow.read(
-            lambda tx, query=query: [store(tx).count_trainings(query) for store in (SupernetStore, NetworkStore)]  # type: ignore[misc]
-        )
-        assert counted == wanted, query
+        assert num_trainings(world, query) == wanted, query
 
 
 def test_candidates_are_found_by_id_architecture_genotype_and_state(world: World) -> None:
@@ -154,12 +171,10 @@ def test_candidates_are_found_by_id_architecture_genotype_and_state(world: World
         ("%", []),
     ):
         query = CandidateQuery(search_id=search.id, words=words_of(asked))
-        page = world.uow.read(lambda tx, query=query: CandidateStore(tx).page_of_candidates(query, PageRequest(50)))  # type: ignore[misc]
-        assert [one.seq for one in page.items] == wanted, asked
-        assert world.uow.read(lambda tx, query=query: CandidateStore(tx).count_candidates(query)) == len(wanted)  # type: ignore[misc]
+        assert candidates_of(world, query, 50) == wanted, asked
+        assert num_candidates(world, query) == len(wanted), asked
     query = CandidateQuery(search_id=search.id, words=words_of("complete"), order=LATENCY_US)
-    page = world.uow.read(lambda tx: CandidateStore(tx).page_of_candidates(query, PageRequest(2)))
-    assert [one.seq for one in page.items] == [3, 2]
+    assert candidates_of(world, query, 2) == [3, 2]
 
 
 def test_what_was_there_before_is_found_after_the_migration(own_database: TestDatabase) -> None:

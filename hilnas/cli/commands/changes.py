@@ -48,13 +48,12 @@ def list_changes(
 
 
 def _who(change: Document) -> str:
-    actor = change["actor"]
-    shown = actor["token_name"]
-    return actor["name"] if not shown or shown == actor["name"] else f"{actor['name']} ({shown})"
+    name, shown = str(change["actor"]["name"]), str(change["actor"]["token_name"])
+    return name if shown in ("", name) else f"{name} ({shown})"
 
 
 def _details(change: Document) -> str:
-    return change["reason"] or ", ".join(change["members"]) or "-"
+    return str(change["reason"]) or ", ".join(change["members"]) or "-"
 
 
 _COLUMNS: tuple[listings.Column, ...] = (

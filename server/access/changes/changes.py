@@ -167,8 +167,10 @@ class Changes:
         names them in a file, which no request changes.
         """
 
+        now = frozenset(names)
+
         def work(tx: Transaction) -> None:
-            now, before = frozenset(names), ChangeStore(tx).registered(SubjectKind.DATASET)
+            before = ChangeStore(tx).registered(SubjectKind.DATASET)
             reason = "as the operator's settings say"
             for action, changed in ((ChangeAction.REGISTER, now - before), (ChangeAction.UNREGISTER, before - now)):
                 for name in sorted(changed):

@@ -81,7 +81,8 @@ class Referent:
         if not self.names:
             return ""
         query = sa.select(self.names[0]).where(self.id == id)
-        return tx.connection.execute(query).scalar_one_or_none() or ""
+        name: str | None = tx.connection.execute(query).scalar_one_or_none()
+        return name or ""
 
     @classmethod
     def with_spec(cls, noun: str, table: sa.Table) -> Referent:

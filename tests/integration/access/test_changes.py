@@ -96,8 +96,10 @@ def listed(things: OwnedThings, caller: str = "root", **params: Any) -> list[dic
 def given_for(things: OwnedThings, rule: Rule, operation: str, ids: Mapping[str, str]) -> Mapping[str, str]:
     """What a request of a route is about: something fresh where the request would end it."""
     if operation in ("revoke_token", "revoke_enrolment_token"):
-        path, more = ("tokens", {"roles": ["viewer"]}) if operation == "revoke_token" else ("enrolment-tokens", {})
-        made = things.client("root").post(f"/api/v1/{path}", json={"name": "to be revoked", **more}).json()
+        of_people = operation == "revoke_token"
+        body: dict[str, Any] = {"name": "to be revoked", **({"roles": ["viewer"]} if of_people else {})}
+        path = "tokens" if of_people else "enrolment-tokens"
+        made = things.client("root").post(f"/api/v1/{path}", json=body).json()
         return {"token_id": made["id"], "enrolment_token_id": made["id"]}
     if operation == "unretire_device":
         device_id = things.device("alice").id
@@ -162,14 +164,14 @@ def test_what_changes_something_leaves_one_record_and_nothing_else_does(
 
 def test_a_question_that_queues_what_is_missing_is_recorded(things: OwnedThings) -> None:
     things.device("alice")
-    architectures = [{"space": SMALL_SPACE, "genotype": [1] * 4}, {"space": SMALL_SPACE, "genotype": [2] * 4}]
-    body = {
+    body: dict[str, Any] = {
+        "architectures": [{"space": SMALL_SPACE, "genotype": [1] * 4}, {"space": SMALL_SPACE, "genotype": [2] * 4}],
         "devices": [{"device_type": "rk3588"}],
         "queue_missing": True,
     }
     before = len(listed(things))
     for num in (2, 1):
-        asked = {**body, "architectures": architectures[:num]}
+        asked = {**body, "architectures": body["architectures"][:num]}
         answer = things.client("alice").post("/api/v1/latencies:query", json=asked)
         assert answer.status_code == 200, answer.text
         assert all(one["job_id"] for one in answer.json()["answers"]), answer.text
@@ -240,14 +242,16 @@ def test_owners_see_what_is_theirs_and_what_they_did_and_admins_all(things: Owne
 def test_changes_are_filtered_and_come_page_by_page_newest_first(things: OwnedThings) -> None:
     ids = [things.make(Kind.SEARCH, "bob")["search_id"] for _ in range(3)]
     things.client("bob").post(f"/api/v1/searches/{ids[0]}:cancel")
-    of_bob = {"kind": "search", "actor": "bob"}
+    of_bob: dict[str, Any] = {"kind": "search", "actor": "bob"}
     assert [one["subject_id"] for one in listed(things, **of_bob, action="create")][:3] == ids[::-1]
     assert [one["subject_id"] for one in listed(things, **of_bob, action="cancel")] == [ids[0]]
     assert listed(things, actor=things.tokens["bob"].id) == listed(things, actor="bob")
     assert listed(things, actor=things.principal("bob").id, actor_kind="token") == listed(things, actor="bob")
-    everything, seen, token = listed(things), [], None
+    everything = listed(things)
+    seen: list[dict[str, Any]] = []
+    token: str | None = None
     while True:
-        params = {"page_size": 7} | ({} if token is None else {"page_token": token})
+        params: dict[str, Any] = {"page_size": 7, **({} if token is None else {"page_token": token})}
         page = things.client("root").get("/api/v1/changes", params=params).json()
         seen += page["items"]
         if (token := page["next_page_token"]) is None:
