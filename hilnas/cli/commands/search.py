@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hilnas.cli.commands import search_changes
+from hilnas.cli.commands.search_changes import ABOUT, SearchArgument
 from hilnas.cli.completions import names_of, presets
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
@@ -29,7 +30,7 @@ from hilnas.cli.options import (
 from hilnas.cli.runner import new_app
 from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
-from hilnas.cli.verbs import About, add_get
+from hilnas.cli.verbs import add_get
 from hilnas.client.documents import Document
 from hilnas.client.errors import HilnasError, SpecFileError
 from nas_engine.domain.text import did_you_mean
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 # What shows fronts and specs is loaded by the verbs that do: listing searches must not wait for it.
 app = new_app("Create, follow, steer and read searches.")
 _console = make_console()
-ABOUT = About("searches", "search", "srch")
-SearchArgument = Annotated[str, typer.Argument(metavar=ABOUT.metavar, help=ABOUT.help, autocompletion=ABOUT.complete)]
 SearchesArgument = Annotated[
     list[str], typer.Argument(metavar="SEARCH...", help="Names or ids.", autocompletion=ABOUT.complete)
 ]
