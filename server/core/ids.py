@@ -41,6 +41,7 @@ class IdPrefix(Enum):
     LATENCY_TABLE = "ltab"
     COST_REPORT = "crep"
     LATENCY_PREDICTOR = "lpre"
+    WHAT_IF = "wif"
 
 
 class Ulids:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hilnas.cli.commands.what_if import what_if
 from hilnas.cli.completions import names_of, presets
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
@@ -307,6 +308,9 @@ def answer(
     print_json(found) if as_json else _console.print(answer_view(found), soft_wrap=False)
     if found.ship is None:
         raise typer.Exit(ExitStatus.FAILED)
+
+
+app.command("what-if")(what_if)
 
 
 @app.command()

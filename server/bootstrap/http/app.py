@@ -44,6 +44,7 @@ from server.searches.answers import routes as answers
 from server.searches.comparing import routes as search_comparisons
 from server.searches.history import routes as search_histories
 from server.searches.trials import routes as trials
+from server.searches.what_if import routes as what_ifs
 from server.shipping import routes as shipping
 from server.spaces import routes as spaces
 from server.studies import routes as ranking_studies
@@ -54,6 +55,7 @@ from server.training.networks import routes as networks
 
 _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
+    what_ifs.router,
     search_presets.router,
     answers.router,
     search_histories.router,
