@@ -21,6 +21,7 @@ from nas_engine.domain.dominance import Dominance
 from nas_engine.settings.algorithms import WarmStartSettings
 from server.candidates.spec import SearchSpec
 from server.candidates.states import SearchState
+from server.fleet.device_spec import DeviceSpec
 from server.searches.amending.schemas import AmendmentResource
 from server.searches.answers.schemas import AnswerResource
 from server.searches.candidate_schemas import CandidateResource, EvaluationResource
@@ -29,6 +30,8 @@ from server.searches.fronts.schemas import FrontResource
 from server.searches.history.schemas import HypervolumeResource
 from server.searches.schemas import SearchResource, ValidationReport
 from server.searches.trials.schemas import DEFAULT_LEASE_S
+from server.searches.what_if.schemas import WhatIfDetail, WhatIfResource
+from server.searches.what_if.what_if import WhatIfState
 
 if TYPE_CHECKING:
     import pandas
@@ -83,6 +86,33 @@ class Answer(AnswerResource):
         return f"<div><strong>{paragraphs([self.headline])}</strong>{paragraphs(self.sentences)}</div>"
 
 
+class WhatIf(Handle[M], WhatIfDetail):
+    """A search's front on another board, as it was when it was read; its methods ask the server anew."""
+
+    COLLECTION, NOUN, SUCCESS = "searches", "what-if", WhatIfState.COMPLETED
+
+    @call
+    def measure_more(self) -> Call[Self]:
+        """Have those of `measure_next` measured; then every candidate is estimated anew."""
+        return self._act("measure-next")
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row a candidate, each with what its latency is. Raises MissingPackageError."""
+        return frame_of(self.networks)
+
+    def _repr_html_(self) -> str:
+        """How it stands, and the estimated front."""
+        return panel_of(self, f"What if: {self.search_id} on {self.device_type}", table_of(self.front))
+
+    @property
+    def _place(self) -> tuple[str, ...]:
+        return (self.COLLECTION, self.search_id, "what-if", self.id)
+
+    def _act(self, verb: str) -> Call[Self]:
+        yield from Group[M](self._carrier)._http.post(path_of(*self._place, verb=verb))
+        return (yield from self._read())
+
+
 class Search(Handle[M], SearchResource):
     """A search as it was when it was read; its methods ask the server anew."""
 
@@ -105,6 +135,15 @@ class Search(Handle[M], SearchResource):
         """Which of its candidates to ship; see `SearchGroup.answer`."""
         return SearchGroup[M].answer.make(
             self._group, self.id, latency_ms=latency_ms, latency_us=latency_us, bounds=bounds
+        )
+
+    @call
+    def what_if(
+        self, device: str | DeviceSpec | Document, *, num_measurements: int = 16, idempotency_key: str | None = None
+    ) -> Call[WhatIf[M]]:
+        """Carry its front over to another board; see `SearchGroup.what_if`."""
+        return SearchGroup[M].what_if.make(
+            self._group, self.id, device, num_measurements=num_measurements, idempotency_key=idempotency_key
         )
 
     @listing
@@ -392,6 +431,39 @@ class SearchGroup(Group[M]):
         """
         params: Params = {"latency_ms": latency_ms, "latency_us": latency_us, "bound": list(bounds)}
         return read(Answer, (yield from self._http.get(path_of("searches", search_id, "answer"), params)))
+
+    @call
+    def what_if(
+        self,
+        search_id: str,
+        device: str | DeviceSpec | Document,
+        *,
+        num_measurements: int = 16,
+        idempotency_key: str | None = None,
+    ) -> Call[WhatIf[M]]:
+        """Carry a finished search's front over to a board that it was not measured on.
+
+        Args:
+            search_id: of the search.
+            device: a device type, or a spec that narrows it.
+            num_measurements: candidates that are measured there, 10 to 20; the server chooses them.
+            idempotency_key: of the call.
+        """
+        wanted = {"device_type": device} if isinstance(device, str) else spec_document(device)
+        document = {"device": wanted, "num_measurements": num_measurements}
+        path = path_of("searches", search_id, "what-if")
+        answer = yield from self._http.post(path, document, idempotency_key=idempotency_key)
+        return (yield from SearchGroup[M].get_what_if.make(self, search_id, read(WhatIfResource, answer).id))
+
+    @call
+    def get_what_if(self, search_id: str, what_if_id: str) -> Call[WhatIf[M]]:
+        """A search's front on another board, as it stands."""
+        return self.read(WhatIf, (yield from self._http.get(path_of("searches", search_id, "what-if", what_if_id))))
+
+    @listing
+    def what_ifs(self, search_id: str, *, limit: int | None = None) -> Items[WhatIfResource]:
+        """Iterate over the boards that a search's front was carried over to, newest first."""
+        return self.items(path_of("searches", search_id, "what-if"), WhatIfResource, {}, limit)
 
     @stream
     def events(self, search_id: str, after_id: int = 0) -> Items[ReceivedEvent]:

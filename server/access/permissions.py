@@ -19,6 +19,7 @@ class Kind(Enum):
     """What is owned or read, as people call it."""
 
     SEARCH = "search"
+    WHAT_IF = "what-if of a search"
     CANDIDATE = "candidate"
     SUPERNET = "supernet"
     NETWORK = "network"
@@ -127,6 +128,10 @@ POLICY: tuple[Rule, ...] = (
     _own(Kind.SEARCH, Action.CANCEL, "search_id", "cancel_search"),
     # What is told steers the search: whoever may steer it may evaluate for it.
     _own(Kind.SEARCH, Action.EVALUATE, "search_id", "ask_trials", "renew_trial", "tell_trial"),
+    _create(Kind.WHAT_IF, "create_what_if"),
+    _read(Kind.WHAT_IF, "list_what_ifs", "get_what_if"),
+    _own(Kind.WHAT_IF, Action.AMEND, "what_if_id", "measure_next_of_what_if"),
+    _own(Kind.WHAT_IF, Action.CANCEL, "what_if_id", "cancel_what_if"),
     _read(
         Kind.CANDIDATE,
         "list_candidates",

@@ -89,6 +89,7 @@ from server.searches.comparing.comparison import Comparisons
 from server.searches.fronts.fronts import FrontMaths, Fronts
 from server.searches.searches import Searches
 from server.searches.trials.trials import Trials
+from server.searches.what_if.what_ifs import WhatIfs
 from server.shipping.bundles import EvidenceBundles
 from server.shipping.exports import CandidateExports
 from server.shipping.layers import LayerTimes
@@ -162,6 +163,7 @@ def build(settings: Settings) -> ApiProcess:
             provided.get(ArtifactScrubs),
             provided.get(Predictors),
             provided.get(Changes),
+            provided.get(WhatIfs),
         ),
         wakeups=wakeups,
         engine=engine,
@@ -234,7 +236,9 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     fronts = Fronts(uow, FrontMaths())
     comparisons = Comparisons(uow, fronts, FrontMaths())
     trials = Trials(uow, dispatch, spaces)
-    searching = (searches, fronts, comparisons, Answers(uow, fronts), trials, RankingStudies(uow, spaces, datasets))
+    what_ifs = WhatIfs(uow, spaces, artifacts)
+    studies = RankingStudies(uow, spaces, datasets)
+    searching = (searches, fronts, comparisons, Answers(uow, fronts), trials, what_ifs, studies)
 
     bundles = EvidenceBundles(uow, artifacts, models_to_ship, signing_key(settings.home, settings.evidence_key_file))
     neighbourhoods = Neighbourhoods(uow, spaces, tables)

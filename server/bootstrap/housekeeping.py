@@ -19,6 +19,7 @@ from server.core.idempotency import Idempotency
 from server.jobs.dispatch import Dispatch
 from server.latencies.predictors.predictors import Predictors
 from server.latency_tables.keeper import BatchKeeper
+from server.searches.what_if.what_ifs import WhatIfs
 
 _log = structlog.get_logger("hilnas.housekeeping")
 KEEP_EVENTS = timedelta(days=90)
@@ -40,9 +41,11 @@ class Housekeeping:
         scrubs: ArtifactScrubs,
         predictors: Predictors,
         changes: Changes,
+        what_ifs: WhatIfs,
     ) -> None:
         self._changes = changes
         self._predictors = predictors
+        self._what_ifs = what_ifs
         self._sessions = sessions
         self._quotas = quotas
         self._dispatch = dispatch
@@ -82,6 +85,7 @@ class Housekeeping:
                 self._dispatch.sweep()
                 self._batches.advance_all()
                 self._predictors.advance()
+                self._what_ifs.advance_all()
                 if time.monotonic() >= next_prune_s:
                     next_prune_s = time.monotonic() + PRUNE_EVERY_S
                     if self._certificates is not None:

@@ -104,6 +104,7 @@ def _of_token(tx: Transaction, id: str) -> Principal | None:
 
 _SUBJECTS: Mapping[SubjectKind, tuple[str, FindOwner]] = {
     SubjectKind.SEARCH: ("search_id", _of_search),
+    SubjectKind.WHAT_IF: ("what_if_id", _in_row_of("what_if_id", Kind.WHAT_IF)),
     SubjectKind.CANDIDATE: ("candidate_id", _of_candidate),
     SubjectKind.SUPERNET: ("supernet_id", _of_supernet),
     SubjectKind.NETWORK: ("network_id", _in_row_of("network_id", Kind.NETWORK)),

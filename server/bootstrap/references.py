@@ -14,6 +14,7 @@ from server.jobs.tables import jobs
 from server.latencies.predictors.store import latency_predictors
 from server.latency_tables.store import latency_batches
 from server.measuring.store import measurements
+from server.searches.what_if.store import what_ifs
 from server.spaces.store import architectures
 from server.studies.store import ranking_studies
 from server.training.networks.store import networks
@@ -29,6 +30,7 @@ _REFERENTS = {
     ),
     "supernet": Referent.with_spec("supernet", supernets),
     "network": Referent.with_spec("network", networks),
+    "what_if": Referent(noun="what-if", id=what_ifs.c.id),
     "predictor": Referent(noun="latency predictor", id=latency_predictors.c.id),
     "study": Referent.with_spec("ranking study", ranking_studies),
     "batch": Referent.with_spec("latency table or report", latency_batches),

@@ -42,6 +42,7 @@ from server.latency_tables import store as latency_tables
 from server.measuring import store as measuring
 from server.measuring.canaries import store as canary_store
 from server.searches.amending import store as amending
+from server.searches.what_if import store as what_ifs
 from server.spaces import store as spaces
 from server.studies import store as studies
 from server.training import store as training
@@ -227,6 +228,7 @@ TABLES_OF = (
     workers,
     curves,
     wakeups,
+    what_ifs,
 )
 
 

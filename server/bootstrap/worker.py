@@ -64,6 +64,9 @@ from server.searches.steps.derivations import Derivations
 from server.searches.steps.long_jobs import LongJobs
 from server.searches.steps.shifts import Shifts
 from server.searches.steps.steps import SearchSteps
+from server.searches.what_if.what_ifs import WhatIfs
+from server.searches.what_if.work import WhatIfWork
+from server.searches.worker.carrying_over import WhatIfHandler
 from server.searches.worker.deriving.handler import DeriveHandler
 from server.searches.worker.evaluating import EvaluateHandler
 from server.searches.worker.shifting import ShiftHandler
@@ -224,6 +227,9 @@ def _handlers(
         JobKind.TRAIN: TrainHandler(supernets, Networks(uow, spaces, datasets), resources, loaded),
         JobKind.RANK: RankHandler(RankJobs(uow, correlate), resources, loaded),
         JobKind.FIT: FitHandler(Fits(uow), spaces, artifacts),
+        JobKind.WHAT_IF: WhatIfHandler(
+            WhatIfWork(uow, WhatIfs(uow, spaces, artifacts)), Fronts(uow, FrontMaths()), spaces, artifacts
+        ),
     }
 
 

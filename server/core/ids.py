@@ -42,6 +42,7 @@ class IdPrefix(Enum):
     COST_REPORT = "crep"
     LATENCY_PREDICTOR = "lpre"
     CHANGE = "chg"
+    WHAT_IF = "wif"
 
 
 class Ulids:

@@ -20,9 +20,10 @@ class JobKind(Enum):
     CLASSIFY = "classify"
     TRIAL = "trial"
     FIT = "fit"
+    WHAT_IF = "what_if"
 
 
-LISTED_WHERE_NAMED = frozenset({JobKind.TRIAL, JobKind.FIT})
+LISTED_WHERE_NAMED = frozenset({JobKind.TRIAL, JobKind.FIT, JobKind.WHAT_IF})
 """Kinds that lists of jobs hold only where the request names them: clients of the first release cannot read them."""
 
 

@@ -19,10 +19,12 @@ from server.core.database.wakeups import Topic
 from server.jobs.completion import stop_job
 from server.jobs.failures import FinalFailure
 from server.jobs.job import Job
-from server.jobs.registry import HEAVY_LANE, SHORT_LANE, Executor, KindOfJob
+from server.jobs.registry import FIT_LANE, HEAVY_LANE, SHORT_LANE, Executor, KindOfJob
 from server.jobs.settings import SearchSettings
 from server.jobs.states import JobKind, JobState
 from server.searches.trials.trial import MAX_LEASE_S
+from server.searches.what_if.payloads import WhatIfPayload
+from server.searches.what_if.work import lock_what_if_of, work_failed
 
 STEP_DOORS = (Door.SPACES, Door.ALGORITHMS, Door.METRICS)
 WEIGHTS_DOORS = (Door.SPACES, Door.DATASETS)
@@ -32,7 +34,7 @@ EVALUATION_DOORS = (Door.SPACES, Door.METRICS, Door.DATASETS)
 
 
 def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
-    """SEARCH_STEP, SHIFT, DERIVE, EVALUATE and TRIAL."""
+    """SEARCH_STEP, SHIFT, DERIVE, EVALUATE, TRIAL and WHAT_IF."""
 
     def ordered_job_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
         fail_search(tx, job, failure, f"{job.kind.value} work of the search")
@@ -100,6 +102,14 @@ def search_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
             cancelled=advance_search,
             # It takes hours, and resumes from a checkpoint of its own.
             search_paused=lambda tx, job: stop_job(tx, job.id),
+        ),
+        KindOfJob(
+            kind=JobKind.WHAT_IF,
+            payload=WhatIfPayload,
+            executor=FIT_LANE,
+            failed=work_failed,
+            lock_first=lock_what_if_of,
+            cancellable_alone=False,
         ),
     )
 

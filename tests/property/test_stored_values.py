@@ -39,6 +39,7 @@ from server.latency_tables.spec import LatencyTableSpec, parse_latency_table_spe
 from server.measuring.measurement import MeasurementRecord
 from server.measuring.store import LISTED as LISTED_MEASUREMENTS
 from server.searches.amending.amendment import Amendment
+from server.searches.what_if.spec import WhatIfSpec, parse_what_if_spec
 from server.spaces.result_table import SpaceTable
 from server.spaces.store import ARCHITECTURES
 from server.studies.spec import RankingStudySpec
@@ -81,6 +82,7 @@ PLAIN: Mapping[Any, SearchStrategy[Any]] = {
     datetime: st.datetimes(timezones=st.just(UTC)),
     SearchSpec: st.just(parse_search_spec(SPEC)),
     LatencyTableSpec: st.just(parse_latency_table_spec({"space": SPEC["space"], "device": SPEC["device"]})),
+    WhatIfSpec: st.just(parse_what_if_spec({"device": SPEC["device"]})),
     TrainingSpec: st.just(TrainingSpec.model_validate(TRAINING)),
     NetworkSpec: st.just(
         NetworkSpec.model_validate({**TRAINING, "strategy": {"kind": "retrain", "architecture": [0, 0, 0]}})

@@ -10,6 +10,7 @@ import typer
 
 from hilnas.cli.commands import search_changes
 from hilnas.cli.commands.search_changes import ABOUT, SearchArgument
+from hilnas.cli.commands.what_if import what_if
 from hilnas.cli.completions import names_of, presets
 from hilnas.cli.exit_status import ExitStatus
 from hilnas.cli.options import (
@@ -318,6 +319,9 @@ def answer(
     print_json(found) if as_json else _console.print(answer_view(found), soft_wrap=False)
     if found.ship is None:
         raise typer.Exit(ExitStatus.FAILED)
+
+
+app.command("what-if")(what_if)
 
 
 @app.command()

@@ -23,6 +23,7 @@ class SubjectKind(StrEnum):
     """What a change was made to; its members are named as those of `server.access.permissions.Kind`."""
 
     SEARCH = "search"
+    WHAT_IF = "what_if"
     CANDIDATE = "candidate"
     SUPERNET = "supernet"
     NETWORK = "network"
@@ -140,6 +141,7 @@ class ChangeQuery:
 
 _KIND_OF = {
     IdPrefix.SEARCH: SubjectKind.SEARCH,
+    IdPrefix.WHAT_IF: SubjectKind.WHAT_IF,
     IdPrefix.CANDIDATE: SubjectKind.CANDIDATE,
     IdPrefix.SUPERNET: SubjectKind.SUPERNET,
     IdPrefix.NETWORK: SubjectKind.NETWORK,

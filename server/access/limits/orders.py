@@ -29,6 +29,7 @@ ADDS_TO: Mapping[str, tuple[str, ...]] = {
     "create_cost_report": ("open_latency_tables", "queued_jobs"),
     "measure_model": ("queued_jobs",),
     "query_latencies": ("queued_jobs",),
+    "create_what_if": ("queued_jobs",),
     "export_candidate": ("queued_jobs",),
     "measure_neighbours": ("queued_jobs",),
     "register_table": ("registrations_per_day",),

@@ -48,6 +48,7 @@ from server.searches.cloning import routes as clones
 from server.searches.comparing import routes as search_comparisons
 from server.searches.history import routes as search_histories
 from server.searches.trials import routes as trials
+from server.searches.what_if import routes as what_ifs
 from server.shipping import routes as shipping
 from server.spaces import routes as spaces
 from server.studies import routes as ranking_studies
@@ -60,6 +61,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     searches.router,
     amendments.router,
     clones.router,
+    what_ifs.router,
     search_presets.router,
     answers.router,
     search_histories.router,

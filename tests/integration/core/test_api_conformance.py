@@ -77,6 +77,7 @@ def known_ids(described: World) -> dict[str, str]:
         **things.make(Kind.STUDY, "root"),
         **things.make(Kind.REPORT, "root"),
         "search_id": search_id,
+        "what_if_id": things.what_if("root", search_id)["what_if_id"],
         "candidate_id": first(f"searches/{search_id}/candidates"),
         "measurement_id": first("measurements"),
         "device_id": board.id,

@@ -39,7 +39,8 @@ def _path_parameters(things: OwnedThings, operation: str) -> Mapping[str, str]:
     """What the path of an order names: things of an admin's."""
     if operation in ("retrain_candidate", "export_candidate", "measure_neighbours"):
         return things.measured_search("root")
-    return things.make(Kind.TABLE, "root") if operation == "create_cost_report" else {}
+    kinds = {"create_cost_report": Kind.TABLE, "create_what_if": Kind.SEARCH}
+    return things.make(kinds[operation], "root") if operation in kinds else {}
 
 
 def _order(things: OwnedThings, operation: str, given: Mapping[str, str], number: int = 0) -> httpx2.Response:

@@ -37,6 +37,9 @@ from server.latency_tables.batch import Batch, Sampling
 from server.latency_tables.store import BatchStore
 from server.measuring.queries import Latencies, ModelMeasurementSpec
 from server.searches.trials.orders import order_trial
+from server.searches.what_if.spec import parse_what_if_spec
+from server.searches.what_if.store import WhatIfStore
+from server.searches.what_if.what_if import WhatIf
 from server.spaces.catalog import SpaceCatalog
 from tests.support.worlds.api_world import ADMIN, SMALL_PARAMETERS, SMALL_SPACE, World, cheap_spec, latency_spec
 
@@ -104,6 +107,7 @@ class OwnedThings:
             Kind.SEARCH: lambda who: {"search_id": self._post(who, "searches", cheap_spec(**OUTSIDE))},
             Kind.SUPERNET: lambda who: {"supernet_id": self._post(who, "supernets", TRAINING)},
             Kind.NETWORK: lambda who: {"network_id": self._post(who, "networks", NETWORK)},
+            Kind.WHAT_IF: lambda who: self.what_if(who, self.make(Kind.SEARCH, "root")["search_id"]),
             Kind.STUDY: lambda who: {"study_id": self._post(who, "ranking-studies", self.study_spec())},
             Kind.TABLE: lambda who: {"table_id": self._post(who, "latency-tables", TABLE)},
             Kind.REPORT: self._report,
@@ -215,6 +219,25 @@ class OwnedThings:
         )
         self.world.process.uow.write(lambda tx: ClassificationStore(tx).add_classification(record))
         return record.id
+
+    def what_if(self, who: str, search_id: str) -> Mapping[str, str]:
+        """A board that a search is carried over to; nothing is chosen yet."""
+        hardware_key = self.world.process.get(KnownHardware).all()[0].hardware_key
+
+        def work(tx: Transaction) -> str:
+            what_if = WhatIf(
+                id=new_id(IdPrefix.WHAT_IF),
+                search_id=search_id,
+                spec=parse_what_if_spec({"device": {"device_type": "rk3588"}}),
+                hardware_key=hardware_key,
+                created_by=self.tokens[who].id,
+                owner=self.principal(who),
+                created_at=tx.now(),
+            )
+            WhatIfStore(tx).add_what_if(what_if)
+            return what_if.id
+
+        return {"search_id": search_id, "what_if_id": self.world.process.uow.write(work)}
 
     def _report(self, who: str) -> Mapping[str, str]:
         """A report that is under way, on a table of an admin's."""

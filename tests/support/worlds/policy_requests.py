@@ -60,6 +60,7 @@ def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
             "architectures": [{"space": SMALL_SPACE, "genotype": [0] * 4}],
             "devices": [{"device_type": "rk3588"}],
         },
+        "create_what_if": {"device": {"device_type": "rk3588"}},
         "measure_neighbours": {"max_networks": 1},
         "register_table": {"id": "mine", "sha256": table.sha256},
         "decode_architecture": {"architecture": [0] * 4, "parameters": SMALL_PARAMETERS},
