@@ -224,7 +224,7 @@ _ELASTIC = TrainingSpec(
         schedule=Schedule.COSINE,
         warmup_steps=20,
     ),
-    iterations=500,
+    iterations=450,
     batch_size=64,
     label_smoothing=0.0,
     augmentation=AugmentationName.NONE,

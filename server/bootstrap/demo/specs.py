@@ -9,7 +9,7 @@ from nas_engine.settings.presets import TRAINING_PRESETS
 from nas_engine.spaces.registry import create_space
 
 DEVICE_TYPE = "cpu-emulator"
-NUM_CANDIDATES = 56
+NUM_CANDIDATES = 48
 Document = dict[str, JsonValue]
 _PRESET = TRAINING_PRESETS["fashion-mnist-elastic"].spec
 SPACE = _PRESET.space
