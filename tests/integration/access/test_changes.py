@@ -26,6 +26,8 @@ from tests.support.worlds.policy_requests import ask, routes
 REFUSED = {
     "export_candidate": 409,  # its search has no supernet
     "create_cost_report": 422,  # of a table that is not measured whole
+    "create_what_if": 422,  # of a search that runs; `test_what_ifs` has those that are made
+    "measure_next_of_what_if": 409,  # it has not been measured yet
 }
 """Routes that these things are not fit for: what is refused changes nothing, and has no record."""
 READS = frozenset({"query_latencies"})

@@ -39,7 +39,7 @@ def _path_parameters(things: OwnedThings, operation: str) -> Mapping[str, str]:
     """What the path of an order names: things of an admin's."""
     if operation in ("retrain_candidate", "export_candidate", "measure_neighbours"):
         return things.measured_search("root")
-    kinds = {"create_cost_report": Kind.TABLE, "create_what_if": Kind.SEARCH}
+    kinds = {"create_cost_report": Kind.TABLE, "create_what_if": Kind.SEARCH, "clone_search": Kind.SEARCH}
     return things.make(kinds[operation], "root") if operation in kinds else {}
 
 

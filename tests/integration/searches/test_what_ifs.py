@@ -121,6 +121,11 @@ def found(bench: Bench, client: httpx2.Client) -> dict[str, Any]:
     return completed
 
 
+def test_who_asked_is_recorded(client: httpx2.Client, found: dict[str, Any]) -> None:
+    records = client.get("/api/v1/changes", params={"kind": "what_if", "subject_id": found["id"]}).json()["items"]
+    assert ("create", "what_if") in {(one["action"], one["kind"]) for one in records}
+
+
 def test_every_candidate_is_measured_or_estimated_and_says_which(bench: Bench, found: dict[str, Any]) -> None:
     assert len(found["networks"]) == NUM_CANDIDATES
     kinds = [one["kind"] for one in found["networks"]]
