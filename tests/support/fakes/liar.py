@@ -122,6 +122,7 @@ class Liar:
             target=JobTarget(device_type="testboard", pool_key=HardwareProfile(key=KEY).pool_key),
             latency_key=latency_key,
             hardware_key=KEY.digest,
+            priority=self._num_jobs,  # before those of earlier orders that wait for another attempt
         )
         job = self.world.uow.write(lambda tx: JobStore(tx).add_job(new))
         request = control_pb2.SyncRequest(
