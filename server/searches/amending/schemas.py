@@ -9,9 +9,16 @@ from pydantic import Field
 from nas_engine.settings.base import ConstraintSpec, Labels
 from nas_engine.settings.stopping import StopSettings
 from server.access.schemas import Owner
-from server.candidates.spec import BudgetSpec
 from server.core.http.resources import Body, Id, Json, Resource
 from server.searches.amending.amendment import Amendment
+
+
+class BudgetPatch(Body):
+    """What of a search's budget is to be different."""
+
+    num_candidates: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Number of distinct architectures that the algorithm proposes in total, no fewer than were asked already; absent:
+    as it is. It cannot be taken away."""
 
 
 class AmendmentBody(Body):
@@ -20,8 +27,8 @@ class AmendmentBody(Body):
     null takes a member away, a list replaces the whole list.
     """
 
-    budget: BudgetSpec | None = None
-    """Budget; its number of candidates may not be below what was asked already."""
+    budget: BudgetPatch | None = None
+    """Budget, merged member by member."""
 
     constraints: tuple[ConstraintSpec, ...] | None = Field(default=None, max_length=16)
     """All constraints from now on: those there are with other bounds, without some, with more. A new one is on a metric
