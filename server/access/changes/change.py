@@ -11,7 +11,7 @@ from server.core.ids import IdPrefix, has_prefix
 
 
 class ActorKind(StrEnum):
-    """What acted."""
+    """What made a change: somebody with a token, somebody without, a board being let in, or the server itself."""
 
     TOKEN = "token"  # whoever showed an API token, or signed in on the pages with one
     ANONYMOUS = "anonymous"  # whoever called while authentication was switched off

@@ -65,7 +65,7 @@ class ChangeStore(Store):
     """Changes as rows; they are written in the transaction of what they tell of."""
 
     def add_change(self, change: Change) -> None:
-        """Store one."""
+        """Store a record of a change, in the transaction of that change."""
         insert_row(self._connection, changes, CHANGES.row_of(change))
 
     def page_of_changes(self, query: ChangeQuery, page: PageRequest) -> Page[Change]:
