@@ -31,7 +31,7 @@ JobId = Annotated[
 def list_jobs(
     paging: PagingDep, uow: UowDep, _: Permitted, query: Annotated[JobListQuery, Query()]
 ) -> Listing[JobResource]:
-    """List jobs, newest first; those of kinds `trial` and `fit` where the request names the kind."""
+    """List jobs, newest first; those of kinds `trial`, `fit` and `what_if` where the request names the kind."""
     wanted = JobQuery(
         kinds=tuple(query.kind) or tuple(kind for kind in JobKind if kind not in LISTED_WHERE_NAMED),
         states=tuple(query.state),

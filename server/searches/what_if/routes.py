@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Path, Query
 from starlette.responses import Response
 
-from server.access.auth import Permitted, check_priority
+from server.access.auth import LABELS_FIT, Permitted, check_priority
 from server.access.limits.idempotency import ONCE, PermittedOnce, stored_response
 from server.candidates.search_store import SearchStore
 from server.core.database.transaction import UnitOfWork
@@ -40,7 +40,7 @@ from server.searches.what_if.spec import WhatIfSpec, parse_what_if_spec
 from server.searches.what_if.what_if import VALIDATION, CarriedNetwork, ChosenNetwork, WhatIf, WhatIfState
 from server.searches.what_if.what_ifs import WhatIfs
 
-router = api_router("searches")
+router = api_router("searches", dependencies=[LABELS_FIT])
 WhatIfsDep = Annotated[WhatIfs, provided(WhatIfs)]
 SearchId = Annotated[str, Path(examples=["srch_01jd3x5w8k2v7m4q9r6t1y0z3a"])]
 WhatIfId = Annotated[str, Path(examples=["wif_01jd3x5w8k2v7m4q9r6t1y0z3a"])]

@@ -16,6 +16,7 @@ import jsonschema_rs
 import pytest
 
 from nas_engine.settings.strategies import RetrainSettings
+from server.jobs.states import LISTED_WHERE_NAMED
 from tests.support.processes import first_release
 from tests.support.processes.first_release import Answer, Installation
 
@@ -56,7 +57,7 @@ _UNKNOWN_FIELD = "Extra inputs are not permitted"
 """As pydantic says it; today's message lists the fields that there are."""
 _CHOSEN_BY_THEN = {"auto"}
 """Asked for and never answered: the spec of a search names the algorithm that was chosen."""
-_ONLY_WHERE_NAMED = {"trial", "fit", "external"}
+_ONLY_WHERE_NAMED = {kind.value for kind in LISTED_WHERE_NAMED} | {"external"}
 """Of searches whose spec asks for them, and of jobs that lists hold only where the request names their kind."""
 _METHODS = ("get", "post", "put", "patch", "delete")
 
