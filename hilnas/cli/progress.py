@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TypeVar
 
 from rich.console import Console, RenderableType
@@ -300,17 +301,24 @@ def _add_times(table: Table, time: TimeResource | None) -> None:
         table.add_row(f"time: {one.kind.value}", spent)
 
 
-def training_view(training: SupernetResource | NetworkResource, waiting_for: str = "") -> RenderableType:
-    """Everything one wants to see of a training, and what it waits for."""
+def training_view(
+    training: SupernetResource | NetworkResource,
+    waiting_for: str = "",
+    origin: Mapping[str, str] = MappingProxyType({}),
+) -> RenderableType:
+    """Everything one wants to see of a training, what it waits for, and where imported weights come from."""
     progress = training.progress
     table = _facts(training)
     state = training.state.value if not training.reason else f"{training.state.value}: {training.reason}"
     table.add_row("state", Text(state))
-    table.add_row("step", f"{progress.step} of {progress.num_steps}")
-    table.add_row("", ProgressBar(total=max(progress.num_steps, 1), completed=progress.step, width=40))
-    table.add_row("loss", value_text(progress.loss))
+    if progress.num_steps or training.finished_at is None:  # what was imported has no steps here
+        table.add_row("step", f"{progress.step} of {progress.num_steps}")
+        table.add_row("", ProgressBar(total=max(progress.num_steps, 1), completed=progress.step, width=40))
+        table.add_row("loss", value_text(progress.loss))
     for name, value in sorted(progress.metrics.items()):
         table.add_row(name, value_text(value))
+    for name, text in origin.items():
+        table.add_row(name, Text(text))
     _add_times(table, training.time)
     if waiting_for:
         table.add_row("waiting", Text(waiting_for))

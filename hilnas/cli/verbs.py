@@ -3,7 +3,7 @@
 Annotations are not deferred here: typer reads them from functions that are made for one noun.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,12 +80,16 @@ def add_get(app: typer.Typer, about: About) -> Callable[[str, bool, str | None, 
 
 
 def add_training_verbs(
-    app: typer.Typer, about: About, read: "Callable[[Hilnas, str], Supernet[Blocking] | Network[Blocking]]"
+    app: typer.Typer,
+    about: About,
+    read: "Callable[[Hilnas, str], Supernet[Blocking] | Network[Blocking]]",
+    origin: "Callable[[Hilnas, str], Mapping[str, str]]" = lambda _, __: {},
 ) -> None:
     """Add what supernets and networks have in common, which both are trained: list, show, get, curve, follow, cancel.
 
     Args:
         read: one of them, as the SDK has it.
+        origin: where its weights come from, by name, if they were not trained here.
     """
 
     @app.command("list", help=f"List {about.path}, newest first.")
@@ -122,7 +126,7 @@ def add_training_verbs(
         from hilnas.cli.progress import training_view
 
         with connect(server, token) as nas:
-            make_console().print(training_view(read(nas, reference)))
+            make_console().print(training_view(read(nas, reference), origin=origin(nas, reference)))
 
     get = add_get(app, about)
     _add_curve(app, about)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -26,9 +26,6 @@ from hilnas.cli.options import (
 from hilnas.cli.runner import new_app
 from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
-
-if TYPE_CHECKING:
-    pass
 
 app = new_app("Fetch what a search found; retrain it; explain its latency.")
 _console = make_console()
@@ -60,6 +57,8 @@ def show(
     )
     for title, text in named:
         table.add_row(title, escape(str(text)))
+    if found.reason and not found.is_cancelled:
+        table.add_row("why", escape(found.reason))
     for one in found.values:
         table.add_row(column_title(one.name, one.unit, one.column), value_cell(one))
     _console.print(table)

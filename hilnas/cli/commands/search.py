@@ -218,6 +218,7 @@ def candidates(
     token: TokenOption = None,
 ) -> None:
     """List the candidates of a search with their values."""
+    from rich.markup import escape
     from rich.table import Table
 
     from hilnas.cli.shown.fronts import column_title, listed_values, value_cell
@@ -231,6 +232,9 @@ def candidates(
     metrics = listed_values(found)
     columns = (column_title(one.name, one.unit, one.column) for one in metrics)
     table = Table("candidate", "architecture", "state", *columns, "kind", "expected gain [%]", "flags")
+    reasons = {one.id: one.reason for one in found if one.reason and not one.is_cancelled}
+    if reasons:
+        table.add_column("why")
     for one in found:
         latency = one.latency
         known = {value.name: value for value in one.values}
@@ -242,6 +246,7 @@ def candidates(
             "-" if latency is None else latency.kind,
             "-" if one.expected_gain is None else value_text(100 * one.expected_gain, digits=3),
             "" if latency is None else ", ".join(latency.flags),
+            *([escape(reasons.get(one.id, ""))] if reasons else ()),
         )
     _console.print(table)
 

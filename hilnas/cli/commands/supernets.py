@@ -6,7 +6,7 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from hilnas.cli.runner import new_app
 from hilnas.cli.shown import listings
 from hilnas.cli.terminal import make_console
 from hilnas.cli.verbs import About, add_training_verbs
+
+if TYPE_CHECKING:
+    from hilnas.client.client import Hilnas
 
 app = new_app("Train supernets or import them; list, follow, cancel them.")
 ABOUT = About("supernets", "supernet", "sup")
@@ -154,7 +157,14 @@ def import_file(
     print_json(made) if as_json else typer.echo(made.id)
 
 
-add_training_verbs(app, ABOUT, lambda nas, reference: nas.supernets.get(reference))
+def _origin(nas: Hilnas, supernet: str) -> dict[str, str]:
+    """Where imported weights come from: layout, source, licence, file; nothing of a supernet that was trained here."""
+    known = next((version.statistics for version in nas.supernets.versions(supernet)), None)
+    provenance = known.get("provenance") if isinstance(known, dict) else None
+    return {name: str(text) for name, text in provenance.items()} if isinstance(provenance, dict) else {}
+
+
+add_training_verbs(app, ABOUT, lambda nas, reference: nas.supernets.get(reference), _origin)
 
 
 @app.command()

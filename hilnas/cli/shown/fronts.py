@@ -148,7 +148,10 @@ def _all_alike(front: FrontResource) -> str | None:
 def _empty(front: FrontResource) -> str:
     """Why there is no front."""
     if not front.num_complete:
-        return f"No candidate is complete. How it stands:\n  hilnas search show {front.search_id}"
+        return (
+            f"No candidate is complete. How it stands, and why each that failed did:\n"
+            f"  hilnas search show {front.search_id}\n  hilnas search candidates {front.search_id}"
+        )
     return (
         f"None of the {front.num_complete} complete candidates meets every constraint of the search. What is wanted, "
         f"and how to see what comes nearest:\n  hilnas search answer {front.search_id}"

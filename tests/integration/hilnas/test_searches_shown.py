@@ -14,6 +14,7 @@ from hilnas.cli.main import main
 from nas_engine.domain.measurement import DeviceClass
 from nas_engine.domain.uncertainty import value_text
 from server.fleet.device import Device
+from server.jobs.failures import Failure, FailureType
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import World, latency_spec
 from tests.support.worlds.enrolment_tokens import token_for
@@ -115,6 +116,19 @@ def test_front_and_hypervolume_are_those_of_what_is_complete_now(
     assert hypervolume == value_text(front["hypervolume"])
     assert _fact(browser.get(f"/searches/{search_id}").text, "hypervolume") == hypervolume
     _run(capsys, "search", "cancel", search_id)
+
+
+def test_why_candidates_failed_is_said_where_they_are_listed_and_shown(
+    server: RunningServer, hands: World, board: Device, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search_id = _search(server, "refused by the board", 2)
+    hands.step([[0, 1, 2, 3], [3, 2, 1, 0]])
+    hands.convert_all()
+    hands.fail_all(board, Failure(FailureType.MODEL_REJECTED, "operator [Gelu] is unknown"))
+    assert f"hilnas search candidates {search_id}" in _run(capsys, "search", "front", search_id)
+    assert _run(capsys, "search", "candidates", search_id).count("[Gelu]") == 2
+    (one, _) = _json(capsys, "search", "candidates", search_id)
+    assert "operator [Gelu] is unknown" in _run(capsys, "candidates", "show", one["short_id"])
 
 
 def test_what_was_cancelled_with_its_search_did_not_fail(

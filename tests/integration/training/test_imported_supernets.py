@@ -39,6 +39,8 @@ def test_weights_trained_elsewhere_are_searched(
         (id,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sup_")]
         (version,) = served.nas.supernets.versions(id)
         assert version.statistics["provenance"]["file"] == "elsewhere.safetensors"
+        assert supernets.main(["show", "brought"]) == 0
+        assert "elsewhere.safetensors" in capsys.readouterr().out
         search = served.nas.searches.create(
             {
                 "space": TINY_SPACE,

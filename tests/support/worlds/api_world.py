@@ -41,6 +41,7 @@ from server.fleet.device import Device, DeviceCapabilities, Enrolment
 from server.fleet.devices import Devices
 from server.fleet.sessions import AgentReport
 from server.jobs.dispatch import Dispatch
+from server.jobs.failures import Failure
 from server.jobs.job import Job, LeaseRef
 from server.jobs.payloads import read_payload
 from server.jobs.results import JobResults, ResultStatus
@@ -184,6 +185,13 @@ class World:
         digest = hashlib.sha256(f"{job.id} {self.num_results}".encode()).hexdigest()
         receipt = put_measurement(self.results, device.id, _lease(job), measurement(key, p50_us, flags), digest)
         assert receipt.status is ResultStatus.ACCEPTED, receipt
+
+    def fail_all(self, device: Device, failure: Failure) -> None:
+        """Report of everything that waits for this board that it could not be done."""
+        while (job := self._assigned(device)) is not None:
+            digest = hashlib.sha256(f"{job.id} {failure}".encode()).hexdigest()
+            receipt = self.job_results.put_failure(device.id, _lease(job), failure, digest)
+            assert receipt.status is ResultStatus.ACCEPTED, receipt
 
     def _assigned(self, device: Device) -> Job | None:
         report = AgentReport(
