@@ -1,37 +1,26 @@
 """Composition root of the API process: REST, web pages and the agents' endpoint. Holds no torch.
 
-``hilnas server`` runs `main`. Everything is put together here, once, from `Settings`; nothing below reads the
-environment or makes an adapter by itself.
+``hilnas server`` serves it (`server.bootstrap.serving`). Everything is put together here, once, from `Settings`;
+nothing below reads the environment or makes an adapter by itself.
 """
 
 from __future__ import annotations
 
-import gc
-import json
-import os
-import signal
-import socket
-import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
-from types import FrameType
 from typing import TypeVar
 
 import sqlalchemy as sa
 import structlog
-import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from nas_engine.domain.measurement import DeviceClass
 from nas_engine.domain.plugins.apart import keep_apart
 from server.access.changes.changes import Changes
 from server.access.limits.quotas import Quotas
 from server.access.sessions import Sessions
-from server.access.tokens import EnrolmentTokens, Principals, Tokens, new_secret
+from server.access.tokens import EnrolmentTokens, Principals, Tokens
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
@@ -40,32 +29,25 @@ from server.artifacts.scrub import ArtifactScrubs
 from server.bootstrap.agents import agent_services
 from server.bootstrap.housekeeping import Housekeeping
 from server.bootstrap.http.app import create_app
-from server.bootstrap.http.connections import raise_file_limit
 from server.bootstrap.http.health import artifacts_check, database_check, job_depths
 from server.bootstrap.http.system_routes import Probes
 from server.bootstrap.job_kinds import all_job_kinds
-from server.bootstrap.logs import configure_logging
 from server.bootstrap.owners import all_orders, all_owners, all_subjects
 from server.bootstrap.references import all_references
 from server.bootstrap.schema import open_database
-from server.bootstrap.secret_files import PendingSecret, secret_key, signing_key
-from server.bootstrap.served_certificates import ServedCertificates
+from server.bootstrap.secret_files import secret_key, signing_key
 from server.bootstrap.settings import Settings
 from server.classifying.queries import Classifications
 from server.core.database.transaction import UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
-from server.core.errors import NotAuthenticatedError, StorageFullError
 from server.core.events import Events
-from server.core.home import ADMIN_TOKEN_FILE, SERVER_FILE
 from server.core.http.event_stream import EventHub, StreamLimits
 from server.core.http.metrics import Metrics
 from server.core.http.paging import PageTokens
-from server.core.http.patience import patient_protocol
 from server.core.http.provide import ApiSettings, Provided
 from server.core.idempotency import Idempotency
 from server.fleet.devices import Devices
 from server.fleet.rpc import AgentServices
-from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
 from server.jobs.dispatch import Dispatch
 from server.jobs.registry import JobKinds
 from server.latencies.answers import LatencyAsking
@@ -256,150 +238,3 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
         *searching,
         *shipping,
     )
-
-
-def main(overrides: Mapping[str, object]) -> int:
-    """Run until SIGTERM or SIGINT; `overrides` are settings that win over the environment."""
-    try:
-        settings = Settings.load(dict(overrides))
-    except ValidationError as error:
-        for one in error.errors():
-            place = ".".join(map(str, one["loc"]))
-            sys.stderr.write(
-                f"hilnas server: {place + ': ' if place else ''}{one['msg'].removeprefix('Value error, ')}\n"
-            )
-        return 2
-    configure_logging(settings.log_level, as_json=settings.log_json)
-    try:
-        run(settings)
-    except (OSError, StorageFullError) as error:
-        sys.stderr.write(f"hilnas server: {error}\n")
-        return 1
-    except sa.exc.DBAPIError as error:  # damage that shows only now
-        sys.stderr.write(f"hilnas server: the database cannot be used: {error.orig}; restore a backup\n")
-        return 1
-    return 0
-
-
-def run(settings: Settings) -> None:
-    """Serve until told to stop; everything started here is stopped in the reverse order.
-
-    Raises:
-        OSError: an address is taken, or the home folder cannot be used.
-    """
-    raise_file_limit()
-    with ExitStack() as stack:
-        listener = stack.enter_context(_listen(settings.http_host, settings.http_port))
-        tls, certificates = None, None
-        if settings.grpc_cert is not None and settings.grpc_key is not None:
-            tls = TlsFiles(certificate=settings.grpc_cert, key=settings.grpc_key, client_ca=settings.grpc_client_ca)
-            certificates = ServedCertificates.of(tls)
-            certificates.say()
-        process = build(settings)
-        stack.callback(process.engine.dispose)
-        _make_first_tokens(process.get(Tokens), settings)
-        process.get(Changes).note_datasets(one.name for one in process.get(DatasetCatalog).all())
-        process.wakeups.start()
-        stack.callback(process.wakeups.close)
-        process.housekeeping.start(certificates)
-        stack.callback(process.housekeeping.stop)
-        rpc = start_rpc_server(process.agents, _address(settings.grpc_host, settings.grpc_port), tls=tls)
-        stack.callback(rpc.stop, settings.shutdown_s)
-        _announce(stack, settings, listener, rpc, process.get(EvidenceBundles).key.fingerprint)
-        collect_garbage_rarely()
-        _serve(process, listener, settings)
-
-
-def collect_garbage_rarely() -> None:
-    """Have collections after more new objects than a page of a list is made of.
-
-    They took an eighth of the time of a page of 500 candidates, and found nothing.
-    """
-    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
-
-
-_NEW_OBJECTS = 20_000
-
-
-class _Server(uvicorn.Server):
-    """Ends the open event streams as soon as a signal comes: uvicorn would wait for them."""
-
-    def __init__(self, config: uvicorn.Config, hub: EventHub) -> None:
-        super().__init__(config)
-        self._hub = hub
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop the server on a signal, called by uvicorn."""
-        self._hub.stop()
-        super().handle_exit(sig, frame)
-
-
-def _serve(process: ApiProcess, listener: socket.socket, settings: Settings) -> None:
-    config = uvicorn.Config(
-        process.app,
-        http=patient_protocol(settings.patience),
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        timeout_graceful_shutdown=settings.shutdown_s,
-        server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
-    )
-    # uvicorn raises the signals it caught once more when it has ended: ours must not kill us before the clean-up.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    _Server(config, process.get(EventHub)).run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise OSError(f"cannot listen on {_address(host, port)}: {error.strerror or error}") from error
-    return listener
-
-
-def _make_first_tokens(tokens: Tokens, settings: Settings) -> None:
-    """At first start make the two tokens that begin everything, and leave them where their readers look."""
-    given_admin, given_enrolment = settings.admin_token.get_secret_value(), settings.enrolment_token.get_secret_value()
-    admin = PendingSecret(settings.home / ADMIN_TOKEN_FILE, given_admin or new_secret("adm"))
-    enrolment = PendingSecret(settings.effective_enrolment_token_file, given_enrolment or new_secret("enr"))
-    made = tokens.bootstrap(admin_secret=admin.secret, enrolment_secret=enrolment.secret)
-    ours = made is not None or (admin.left_behind and _is_known(tokens, admin.secret))
-    for pending in (admin, enrolment):
-        if ours:
-            pending.keep()
-            _log.info("first token written, readable by its owner alone", file=str(pending.path))
-        else:
-            pending.drop()
-
-
-def _is_known(tokens: Tokens, secret: str) -> bool:
-    try:
-        tokens.authenticate(secret)
-    except NotAuthenticatedError:
-        return False
-    return True
-
-
-def _announce(stack: ExitStack, settings: Settings, listener: socket.socket, rpc: RpcServer, signer: str) -> None:
-    """Say where we listen: in the log, and in a file for programs that start a server on a free port."""
-    http_address = _address(settings.http_host, listener.getsockname()[1])
-    grpc_address = _address(settings.grpc_host, rpc.port)
-    _log.info("serving", http=f"http://{http_address}", grpc=grpc_address, auth=not settings.insecure_no_auth)
-    _log.info("evidence bundles are signed", key=signer)
-    path = settings.home / SERVER_FILE
-    document = {"pid": os.getpid(), "http_url": f"http://{http_address}", "grpc_address": grpc_address}
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_text(json.dumps(document), encoding="ascii")
-    partial.replace(path)
-    stack.callback(path.unlink, missing_ok=True)
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
         artifact_dir: content-addressed store; empty means ``artifacts`` in `home`.
         http_host, http_port: where REST and the web pages listen; port 0 takes a free one.
         grpc_host, grpc_port: where agents dial in.
+        api_processes: processes that serve both addresses together; more than one need PostgreSQL.
         grpc_cert, grpc_key: PEM files that switch TLS on for agents; ``hilnas certs`` makes them. Both or neither.
         grpc_client_ca: agents must show a certificate signed by this authority (mutual TLS); needs the two above.
         insecure_no_auth: everyone is admin; only accepted when both hosts are loopback.
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
     http_port: int = Field(default=8080, ge=0, le=65535)
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(default=50051, ge=0, le=65535)
+    api_processes: int = Field(default=1, ge=1, le=64)
     grpc_cert: Path | None = None
     grpc_key: Path | None = None
     grpc_client_ca: Path | None = None
@@ -177,6 +179,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"insecure_no_auth is refused on {', '.join(exposed)}: without tokens the server may listen on "
                 "loopback addresses only (127.0.0.1, ::1, localhost)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _several_processes_need_postgresql(self) -> Settings:
+        if self.api_processes > 1 and not self.database_url.startswith("postgresql"):
+            raise ValueError(
+                f"{self.api_processes} API processes need PostgreSQL (database_url, HILNAS_DATABASE_URL): SQLite has "
+                "one writer at a time"
             )
         return self
 

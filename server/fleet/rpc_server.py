@@ -34,7 +34,6 @@ SERVER_OPTIONS = (
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a second server beside the first
 )
 
 
@@ -79,7 +78,12 @@ class RpcServer:
 
 
 def start_rpc_server(
-    services: AgentServices, address: str, *, tls: TlsFiles | None = None, num_threads: int = 128
+    services: AgentServices,
+    address: str,
+    *,
+    tls: TlsFiles | None = None,
+    num_threads: int = 128,
+    shares_port: bool = False,
 ) -> RpcServer:
     """Start serving agents.
 
@@ -87,6 +91,7 @@ def start_rpc_server(
         services: the use cases.
         address: HOST:PORT; port 0 takes a free one.
         tls: certificates; None serves in the clear, for loopback and private networks only.
+        shares_port: other processes of this server listen there too; the system spreads connections over them.
         num_threads: one is held by every agent that waits for work; a quarter is kept free for everything else.
 
     Raises:
@@ -99,7 +104,8 @@ def start_rpc_server(
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=num_threads, thread_name_prefix="rpc"),
         interceptors=[BoundedMessages()],
-        options=SERVER_OPTIONS,
+        # A port that is taken is an error, not a second server beside the first, unless it is meant.
+        options=(*SERVER_OPTIONS, ("grpc.so_reuseport", int(shares_port))),
     )
     control = AgentControl(services, max_polls=max(1, num_threads * 3 // 4))
     control_pb2_grpc.add_AgentControlServicer_to_server(control, server)  # type: ignore[no-untyped-call]

@@ -1,10 +1,15 @@
-"""Two servers over one PostgreSQL: agents and people may talk to either, and to another one in the middle."""
+"""Two servers over one PostgreSQL, or two processes of one: agents and people may talk to either and go over."""
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,3 +84,42 @@ def test_boards_go_over_to_another_server_in_the_middle_of_a_job_and_the_first_o
     assert len(measured_by_lease(nas, job_id)) == len(lease_outcomes(nas, job_id)) == 1
     assert seen["candidate"] == NUM_CANDIDATES
     assert Listener(nas.api, search_id).seen() == seen
+
+
+def _serving(nas: Installation) -> list[int]:
+    """Processes of the server that serve, in the order in which they began to."""
+    said = re.findall(r"Started server process \[(\d+)\]", nas.server.log_path.read_text(errors="replace"))
+    return [int(pid) for pid in said if Path(f"/proc/{pid}").exists()]
+
+
+def _both_serve(nas: Installation, killed: int = 0) -> bool:
+    return len([pid for pid in _serving(nas) if pid != killed]) == 2
+
+
+@pytest.mark.long
+@pytest.mark.postgres
+def test_processes_of_one_server_are_killed_one_after_the_other_and_started_anew(
+    postgres_server: PostgresServer, tmp_path: Path, ends_as_if_undisturbed: Ending
+) -> None:
+    with postgres_server.database(migrated=False) as url:
+        nas = Installation(tmp_path, url, api_processes=2)
+        try:
+            nas.start("board-1", "board-2")
+            nas.until(lambda: _both_serve(nas), "both processes serve")
+            search_id = nas.create(LATENCY)
+            listener = Listener(nas.api, search_id)
+            for step in (1, 2):
+                nas.until_step(search_id, step)
+                killed = _serving(nas)[0]
+                os.kill(killed, signal.SIGKILL)
+                nas.until(partial(_both_serve, nas, killed), "the one that was killed is started anew")
+            ends_as_if_undisturbed(nas, search_id)
+            assert listener.seen()["candidate"] == NUM_CANDIDATES
+            left = _serving(nas)
+            nas.server.kill()  # of those that nobody tells anything, none stays behind
+            deadline = time.monotonic() + PATIENCE_S
+            while any(Path(f"/proc/{pid}").exists() for pid in left):
+                assert time.monotonic() < deadline, "processes outlive their server"
+                time.sleep(0.1)
+        finally:
+            nas.end()

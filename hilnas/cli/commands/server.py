@@ -37,6 +37,10 @@ def run(
     http_port: Annotated[int | None, typer.Option("--port", help="Its port; 0 takes a free one [8080].")] = None,
     grpc_host: Annotated[str | None, typer.Option(help="Address that agents dial [127.0.0.1].")] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Its port; 0 takes a free one [50051].")] = None,
+    api_processes: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that serve both addresses together, on PostgreSQL [1]."),
+    ] = None,
     grpc_cert: Annotated[Path | None, typer.Option(help="Server certificate for agents: switches TLS on.")] = None,
     grpc_key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
     grpc_client_ca: Annotated[Path | None, typer.Option(help="Ask agents for certificates of this authority.")] = None,
@@ -57,9 +61,9 @@ def run(
     """Serve until SIGTERM or SIGINT. Every option is an environment variable too, e.g. HILNAS_HTTP_PORT."""
     given = dict(locals())
     # Loaded when it runs: help and completion need no server framework.
-    from server.bootstrap import api
+    from server.bootstrap.serving import program
 
-    raise typer.Exit(api.main({name: value for name, value in given.items() if value is not None}))
+    raise typer.Exit(program.main({name: value for name, value in given.items() if value is not None}))
 
 
 @app.command()

@@ -38,7 +38,7 @@ DEVICE_TYPE = "fake-board"
 class Installation:
     """Server, one worker and any number of agents; `end` leaves nothing running."""
 
-    def __init__(self, folder: Path, database_url: str | None = None) -> None:
+    def __init__(self, folder: Path, database_url: str | None = None, *, api_processes: int = 1) -> None:
         self.folder = folder
         self._http_port, self.grpc_port = free_port(), free_port()
         url = database_url or f"sqlite:///{folder / 'hilnas.sqlite3'}"
@@ -50,6 +50,7 @@ class Installation:
             "HILNAS_DATABASE_URL": url,
             "HILNAS_HTTP_PORT": str(self._http_port),
             "HILNAS_GRPC_PORT": str(self.grpc_port),
+            "HILNAS_API_PROCESSES": str(api_processes),
             "HILNAS_INSECURE_NO_AUTH": "1",
             "HILNAS_LEASE_TTL_S": str(LEASE_TTL_S),
             "HILNAS_LEASE_ACCEPT_S": str(LEASE_ACCEPT_S),
