@@ -66,6 +66,7 @@ from server.core.idempotency import Idempotency
 from server.fleet.devices import Devices
 from server.fleet.rpc import AgentServices
 from server.fleet.rpc_server import RpcServer, TlsFiles, start_rpc_server
+from server.fleet.sharing.board_rules import BoardRules
 from server.jobs.dispatch import Dispatch
 from server.jobs.registry import JobKinds
 from server.latencies.answers import LatencyAsking
@@ -217,7 +218,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     reports = CostReports(uow, tables, spaces, EstimateMaths())
     keeper = BatchKeeper(uow, tables, reports)
     latencies = Latencies(uow)
-    boards = (Devices(uow, settings.leases), latencies, Classifications(uow))
+    boards = (Devices(uow, settings.leases), BoardRules(uow), latencies, Classifications(uow))
     latency_tables = (tables, reports, Batches(uow), keeper, CostTables(artifacts))
 
     networks_asked = NetworkReader(spaces)

@@ -20,6 +20,7 @@ from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Time
 from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
 from server.fleet.device import ClassSource, Device, DeviceCapabilities, DeviceQuery, DeviceState, HardwareProfile
+from server.fleet.sharing.rules import UseRules
 from server.jobs.job import JobTarget
 
 ENVIRONMENT = JsonOf(JsonValue, dump=without_identity, load=without_identity)
@@ -65,6 +66,7 @@ devices = sa.Table(
     sa.Column("last_canary_ratio", sa.Double),
     sa.Column("version", sa.BigInteger, nullable=False),
     owner_column(),
+    sa.Column("rules", JsonOf(UseRules, shared=True)),
 )
 
 

@@ -27,6 +27,7 @@ from server.core.ids import IdPrefix, new_id
 from server.fleet.device import HardwareProfile
 from server.fleet.device_spec import DeviceSpec
 from server.fleet.selection import converter_labels, format_for
+from server.fleet.sharing.sharing import serves_better
 from server.fleet.store import HardwareStore
 from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
@@ -108,6 +109,8 @@ class LatencyScheduler:
         under_way = JobStore(tx).lock_active_job(measure_key(search, latency_key)) or JobStore(tx).lock_active_job(
             _convert_key(profile, latency_key)
         )
+        if under_way is not None and under_way.kind is JobKind.MEASURE:
+            _take_over(tx, under_way, search, candidate)
         model = self._model(tx, candidate, profile)
         if model is not None and (reason := npu_refusal(search, model.cpu_operators)) and not candidate.state.final:
             return end_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
@@ -170,7 +173,7 @@ class LatencyScheduler:
             layer_times=search.spec.measurement.layer_times,
         )
         tx.wake(Topic.DEVICE_JOBS)
-        return JobStore(tx).add_job(
+        job = JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.MEASURE,
                 payload=payload.to_json(),
@@ -185,6 +188,8 @@ class LatencyScheduler:
                 hardware_key=profile.hardware_key,
             )
         )
+        _take_over(tx, job, search, candidate)
+        return job
 
     def _order_conversion(
         self, tx: Transaction, search: Search, candidate: Candidate, profile: HardwareProfile
@@ -235,6 +240,15 @@ class LatencyScheduler:
         if search.hardware_key is None:
             raise InvalidValueError(f"search {search.id} has no hardware key: its spec names no device")
         return HardwareStore(tx).get_hardware(search.hardware_key)
+
+
+def _take_over(tx: Transaction, job: Job, search: Search, candidate: Candidate) -> None:
+    """Let a measurement that another search has ordered go on as this one's where only this one's owner gets a board;
+    the other goes on waiting for its value.
+    """
+    if serves_better(tx, job, job.target, search.owner):
+        JobStore(tx).assign_job_to(job.id, search.id, candidate.id, search.spec.priority, search.owner)
+        tx.wake(Topic.DEVICE_JOBS)
 
 
 def measure_key(search: Search, latency_key: str) -> str:
