@@ -115,6 +115,8 @@ def _spent(tx: Transaction, device: Device, rules: UseRules, now: datetime) -> f
     if limit is None:
         return frozenset()
     limit_s, since, _ = limit
+    if (now - since).total_seconds() < limit_s:  # nobody can have had that much of a day that is so young
+        return frozenset()
     used_s = JobStore(tx).board_time_s(device.id, since)
     return frozenset(owner_id for owner_id, seconds in used_s.items() if seconds >= limit_s)
 
