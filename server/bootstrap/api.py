@@ -83,6 +83,7 @@ from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.canaries.canaries import Canaries, CanarySettings, GoldenModel
 from server.measuring.canaries.golden import GOLDEN_KEY, golden_onnx
+from server.measuring.orders import SharedMeasurements
 from server.measuring.queries import Latencies
 from server.searches.admission import Admission
 from server.searches.answers.answer import Answers
@@ -165,6 +166,7 @@ def build(settings: Settings) -> ApiProcess:
             provided.get(Predictors),
             provided.get(Changes),
             provided.get(WhatIfs),
+            SharedMeasurements(uow),
         ),
         wakeups=wakeups,
         engine=engine,

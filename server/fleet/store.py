@@ -162,6 +162,11 @@ class DeviceStore(Store):
         """Every device of a type that is not retired, by name."""
         return self._all(devices.c.device_type == device_type, devices.c.state != DeviceState.RETIRED)
 
+    def has_rules(self) -> bool:
+        """Whether any device has rules of use."""
+        statement = sa.select(sa.literal(1)).where(sa.exists().where(devices.c.rules.is_not(None)))
+        return self._connection.execute(statement).first() is not None
+
     def count_devices_by_type(self) -> Mapping[str, int]:
         """Every device type with its number of devices that are not retired."""
         statement = (

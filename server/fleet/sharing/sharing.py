@@ -92,18 +92,19 @@ def serves_better(tx: Transaction, job: Job, target: JobTarget, owner: Principal
         job: the measurement, or the conversion before it.
         target: of the measurement.
     """
-    if job.owner == owner or not (job.unbegun or job.kind is JobKind.CONVERT):
+    if job.owner == owner or not (job.unbegun or job.kind is JobKind.CONVERT) or not DeviceStore(tx).has_rules():
         return False
+    return standing(tx, target, owner) > standing(tx, target, job.owner)
+
+
+def standing(tx: Transaction, target: JobTarget, owner: Principal | None) -> int:
+    """How an owner stands with the boards that could do a job: 2 where one takes its jobs now, 1 where one will some
+    time, 0 where all are closed to it.
+    """
     devices = [device for device in DeviceStore(tx).devices_for(target) if suits(device, target)]
-    if all(device.rules is None for device in devices):
-        return False
-
-    def standing(who: Principal | None) -> int:
-        if any(device.state.takes_jobs and takes_now(tx, device, who) for device in devices):
-            return 2
-        return 1 if any(device.may_be_used_by(who) for device in devices) else 0
-
-    return standing(owner) > standing(job.owner)
+    if any(device.state.takes_jobs and takes_now(tx, device, owner) for device in devices):
+        return 2
+    return 1 if any(device.may_be_used_by(owner) for device in devices) else 0
 
 
 def _spent(tx: Transaction, device: Device, rules: UseRules, now: datetime) -> frozenset[str | None]:

@@ -23,6 +23,7 @@ from server.fleet.sharing.windows import WEEKDAYS, TimeWindow
 from server.jobs.job import ClaimRequest, Job, JobQuery, JobTarget, NewJob, OwnersTaken
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
+from server.measuring.orders import SharedMeasurements
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import PlayedDevice, World, lease_of
 
@@ -286,6 +287,66 @@ class TestOrders:
         assert board.run() == len(page) == 3
         told = [world.searches.get_search(one.id).progress.num_complete for one in (first, second)]
         assert told == [3, 3]
+
+
+class TestSharedMeasurements:
+    """One job measures for searches of several owners; the board closes to whose job it is."""
+
+    def ordered_by_three(self, world: World, board: PlayedDevice) -> tuple[Creator, list[Any]]:
+        owner = person(world, "owner")
+        BoardRules(world.uow).give(board.id, "owner")
+        searches = []
+        for who in (person(world, "first"), person(world, "second"), owner):
+            searches.append(world.searches.create_search(world.spec(budget={"num_candidates": 1}), who))
+            world.worker.run()
+        assert [job.owner.name for job in self.queued(world) if job.owner is not None] == ["first"]
+        return owner, searches
+
+    def queued(self, world: World) -> list[Job]:
+        query = JobQuery(kinds=(JobKind.MEASURE,), states=(JobState.QUEUED,))
+        return list(world.dispatch.page(query, PageRequest(100)).items)
+
+    def test_it_goes_on_for_who_gets_a_board_once_a_window_has_ended(self, world: World) -> None:
+        board = world.enrol()
+        _, searches = self.ordered_by_three(world, board)
+        shared = SharedMeasurements(world.uow)
+        assert shared.hand_over() == 0  # no board has rules
+        share(world, board, windows=(window_at(now(world) - timedelta(hours=1)),))
+        assert shared.hand_over() == 0  # nobody is better off
+        share(world, board, windows=(window_at(now(world) + timedelta(hours=2)),))
+        assert board.take() is None
+        assert shared.hand_over() == 1
+        (job,) = self.queued(world)
+        assert (job.owner.name if job.owner else "", job.search_id) == ("owner", searches[2].id)
+        assert shared.hand_over() == 0
+        assert board.run() == 1
+        assert [world.searches.get_search(one.id).progress.num_complete for one in searches] == [1, 1, 1]
+
+    def test_a_search_that_is_paused_or_asks_for_more_is_given_none(self, world: World) -> None:
+        board, owner = world.enrol(), person(world, "owner")
+        BoardRules(world.uow).give(board.id, "owner")
+        world.searches.create_search(world.spec(budget={"num_candidates": 1}), person(world, "first"))
+        world.worker.run()
+        search = world.searches.create_search(world.spec(budget={"num_candidates": 1}), person(world, "second"))
+        world.worker.run()
+        thorough = {"validity_policy": "accept_flagged", "profile": "standard"}
+        world.searches.create_search(world.spec(budget={"num_candidates": 1}, measurement=thorough), owner)
+        world.worker.run()
+        share(world, board, users=())
+        assert SharedMeasurements(world.uow).hand_over() == 0
+        world.searches.pause(search.id)
+        share(world, board, users=("second",))
+        assert SharedMeasurements(world.uow).hand_over() == 0
+        world.searches.resume(search.id)
+        assert SharedMeasurements(world.uow).hand_over() == 1
+
+    def test_the_heir_of_a_cancelled_search_is_one_that_gets_a_board(self, world: World) -> None:
+        board = world.enrol()
+        _, searches = self.ordered_by_three(world, board)
+        share(world, board, users=())
+        world.searches.cancel(searches[0].id)
+        (job,) = self.queued(world)
+        assert (job.owner.name if job.owner else "", job.search_id) == ("owner", searches[2].id)
 
 
 def test_owners_are_included_as_the_claims_take_them(world: World) -> None:
