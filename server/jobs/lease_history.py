@@ -65,7 +65,7 @@ def _greater(one: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.Col
     return sa.case((one > other, one), else_=other)
 
 
-_BOARD_TIME = _board_time()
+BOARD_TIME = _board_time()
 
 
 class LeaseHistory(Store):
@@ -173,5 +173,5 @@ class LeaseHistory(Store):
 
     def board_time_s(self, device_id: str, since: datetime) -> Mapping[str | None, float]:
         """Seconds for which the device held leases since then, by the owner of their jobs; None for nobody's."""
-        rows = fetch(self._connection, _BOARD_TIME, {"device_id": device_id, "since": since})
+        rows = fetch(self._connection, BOARD_TIME, {"device_id": device_id, "since": since})
         return {owner_id: int(busy_us) / 1e6 for owner_id, busy_us in rows}
