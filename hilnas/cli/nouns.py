@@ -37,7 +37,7 @@ NOUNS = {
     ),
     "networks": Noun("hilnas.cli.commands.networks", "client", "Train single networks; fetch their model files."),
     "ranking": Noun("hilnas.cli.commands.ranking", "client", "Compare a supernet's order with stand-alone training."),
-    "devices": Noun("hilnas.cli.commands.devices", "client", "List boards; drain, quarantine, resume, reserve them."),
+    "devices": Noun("hilnas.cli.commands.devices", "client", "List boards; drain, resume, reserve, share them."),
     "workers": Noun("hilnas.cli.commands.workers", "client", "List workers: whether they live, what they do."),
     "jobs": Noun("hilnas.cli.commands.jobs", "client", "List, follow and cancel the work of workers and boards."),
     "trials": Noun("hilnas.cli.commands.trials", "client", "Evaluate candidates outside: ask for trials, tell them."),

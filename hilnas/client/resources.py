@@ -74,6 +74,42 @@ class DeviceGroup(Group[M]):
         """End a reservation before its time."""
         return read(DeviceResource, (yield from self._http.post(path_of("devices", device_id, verb="release"))))
 
+    @call
+    def share(
+        self,
+        device_id: str,
+        *,
+        users: Sequence[str] | None = None,
+        windows: Sequence[Document] = (),
+        time_zone: str = "UTC",
+        max_hours_per_day: float | None = None,
+        max_share_per_day: float | None = None,
+    ) -> Call[DeviceResource]:
+        """Replace the rules by which others than its owner use a board; without any argument nobody is held up.
+
+        Args:
+            users: names or ids of who may use it besides its owner; None for everybody, () for its owner alone.
+            windows: when it takes work of others: ``{"days": ["sat", "sun"], "start": "00:00", "end": "24:00"}``; one
+                without ``days`` is of every day, one that ends before it starts ends on the day after.
+            time_zone: IANA name; of the windows, and of the day.
+            max_hours_per_day: board time that each other owner gets in a calendar day, hours.
+            max_share_per_day: the same as a fraction of the day; give one of the two.
+        """
+        body: Document = {
+            "users": None if users is None else list(users),
+            "windows": [dict(window) for window in windows],
+            "time_zone": time_zone,
+            "max_hours_per_day": max_hours_per_day,
+            "max_share_per_day": max_share_per_day,
+        }
+        return read(DeviceResource, (yield from self._http.put(path_of("devices", device_id, "rules"), body)))
+
+    @call
+    def give(self, device_id: str, owner: str) -> Call[DeviceResource]:
+        """Make a board somebody's, by name or id. For admins."""
+        body: Document = {"owner": owner}
+        return read(DeviceResource, (yield from self._http.put(path_of("devices", device_id, "owner"), body)))
+
 
 class WorkerGroup(Group[M]):
     """Workers, which do what no device does."""

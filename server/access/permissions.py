@@ -59,7 +59,8 @@ class Action(Enum):
     LABEL = "label"
     OPERATE = "drain, resume, quarantine, reserve, release"
     RETIRE = "retire"
-    VOUCH = "confirm, take back"
+    SHARE = "say who uses it, and when"
+    VOUCH = "confirm, take back, give to another owner"
     SCRUB = "scrub"
     DELETE = "revoke"
 
@@ -232,7 +233,8 @@ POLICY: tuple[Rule, ...] = (
         operations=("drain_device", "resume_device", "quarantine_device", "reserve_device", "release_device"),
     ),
     _own(Kind.DEVICE, Action.RETIRE, "device_id", "retire_device"),
-    _admin(Kind.DEVICE, Action.VOUCH, "confirm_device", "unretire_device"),
+    _own(Kind.DEVICE, Action.SHARE, "device_id", "set_device_rules"),
+    _admin(Kind.DEVICE, Action.VOUCH, "confirm_device", "unretire_device", "set_device_owner"),
     _admin(Kind.PRINCIPAL, Action.READ, "list_principals"),
     _admin(Kind.TOKEN, Action.CREATE, "create_token"),
     _admin(Kind.TOKEN, Action.READ, "list_tokens", "get_token"),

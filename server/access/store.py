@@ -120,6 +120,12 @@ class PrincipalStore(Store):
         found = PRINCIPALS.select(principals.c.name == principal.name)
         return self._one(PRINCIPALS, found, "principal", principal.name)
 
+    def find_principal(self, called: str) -> Principal | None:
+        """Find the one of this id or this name; an id goes first, None where there is neither."""
+        found = PRINCIPALS.select(sa.or_(principals.c.id == called, principals.c.name == called))
+        first = sa.case((principals.c.id == called, 0), else_=1)
+        return self._first(PRINCIPALS, found.order_by(first).limit(1))
+
     def page_of_principals(self, page: PageRequest) -> Page[Principal]:
         """List them, oldest first."""
         return self._page(PRINCIPALS, PRINCIPALS.select(), page, id_column=principals.c.id)

@@ -48,6 +48,7 @@ from server.core.http.provide import ApiSettings, Provided
 from server.core.idempotency import Idempotency
 from server.fleet.devices import Devices
 from server.fleet.rpc import AgentServices
+from server.fleet.sharing.board_rules import BoardRules
 from server.jobs.dispatch import Dispatch
 from server.jobs.registry import JobKinds
 from server.latencies.answers import LatencyAsking
@@ -64,6 +65,7 @@ from server.latency_tables.keeper import BatchKeeper
 from server.latency_tables.latency_tables import LatencyTables
 from server.measuring.canaries.canaries import Canaries, CanarySettings, GoldenModel
 from server.measuring.canaries.golden import GOLDEN_KEY, golden_onnx
+from server.measuring.orders import SharedMeasurements
 from server.measuring.queries import Latencies
 from server.searches.admission import Admission
 from server.searches.answers.answer import Answers
@@ -146,6 +148,7 @@ def build(settings: Settings) -> ApiProcess:
             provided.get(Predictors),
             provided.get(Changes),
             provided.get(WhatIfs),
+            SharedMeasurements(uow),
         ),
         wakeups=wakeups,
         engine=engine,
@@ -199,7 +202,7 @@ def _use_cases(settings: Settings, engine: sa.Engine, wakeups: Wakeups, uow: Uni
     reports = CostReports(uow, tables, spaces, EstimateMaths())
     keeper = BatchKeeper(uow, tables, reports)
     latencies = Latencies(uow)
-    boards = (Devices(uow, settings.leases), latencies, Classifications(uow))
+    boards = (Devices(uow, settings.leases), BoardRules(uow), latencies, Classifications(uow))
     latency_tables = (tables, reports, Batches(uow), keeper, CostTables(artifacts))
 
     networks_asked = NetworkReader(spaces)

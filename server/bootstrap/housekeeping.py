@@ -19,6 +19,7 @@ from server.core.idempotency import Idempotency
 from server.jobs.dispatch import Dispatch
 from server.latencies.predictors.predictors import Predictors
 from server.latency_tables.keeper import BatchKeeper
+from server.measuring.orders import SharedMeasurements
 from server.searches.what_if.what_ifs import WhatIfs
 
 _log = structlog.get_logger("hilnas.housekeeping")
@@ -42,7 +43,9 @@ class Housekeeping:
         predictors: Predictors,
         changes: Changes,
         what_ifs: WhatIfs,
+        shared: SharedMeasurements,
     ) -> None:
+        self._shared = shared
         self._changes = changes
         self._predictors = predictors
         self._what_ifs = what_ifs
@@ -86,6 +89,7 @@ class Housekeeping:
                 self._batches.advance_all()
                 self._predictors.advance()
                 self._what_ifs.advance_all()
+                self._shared.hand_over()
                 if time.monotonic() >= next_prune_s:
                     next_prune_s = time.monotonic() + PRUNE_EVERY_S
                     if self._certificates is not None:

@@ -17,7 +17,7 @@ from nas_engine.domain.metric import Goal, Metric
 from nas_engine.domain.metrics import all_metrics, graph_metrics
 from server.candidates.candidate import AwaitedEvaluation, Evaluation, MetricValue
 from server.candidates.search_store import searches
-from server.candidates.states import EvaluationSource
+from server.candidates.states import DesiredState, EvaluationSource
 from server.candidates.tables import (
     ANSWERS,
     AWAITED_EVALUATIONS,
@@ -29,6 +29,8 @@ from server.candidates.tables import (
 )
 from server.core.database.statements import key_parameters
 from server.core.database.store import Store, chunks
+from server.jobs.states import JobKind, JobState
+from server.jobs.tables import jobs
 
 _AWAITED_UNDER = AWAITED_EVALUATIONS.by(awaited_evaluations.c.latency_key, awaited_evaluations.c.hardware_key).order_by(
     awaited_evaluations.c.candidate_id, awaited_evaluations.c.metric
@@ -163,6 +165,31 @@ class EvaluationStore(Store):
     def awaited_evaluations_under(self, latency_key: str, hardware_key: str) -> tuple[AwaitedEvaluation, ...]:
         """Every candidate, of any search, that waits for this measurement."""
         return self._all_of(AWAITED_EVALUATIONS, _AWAITED_UNDER, key_parameters(latency_key, hardware_key))
+
+    def awaited_of_other_owners(self, kind: JobKind) -> tuple[tuple[str, str, str], ...]:
+        """Queued jobs of a kind and who awaits their values though another owner's search ordered them: ids of job,
+        search and candidate, the oldest job first.
+        """
+        awaited, ordered = awaited_evaluations.c, jobs.c
+        source = (
+            sa.join(jobs, awaited_evaluations, awaited.latency_key == ordered.latency_key)
+            .join(searches, searches.c.id == awaited.search_id)
+            .join(candidates, candidates.c.id == awaited.candidate_id)
+        )
+        statement = (
+            sa.select(ordered.id, awaited.search_id, awaited.candidate_id)
+            .select_from(source)
+            .where(
+                ordered.state == JobState.QUEUED,
+                ordered.kind == kind,
+                ordered.search_id.is_not(None),
+                awaited.hardware_key == ordered.hardware_key,
+                searches.c.desired_state == DesiredState.RUNNING,
+                searches.c.owner_id.is_distinct_from(ordered.owner_id),
+            )
+            .order_by(ordered.id, candidates.c.search_id, candidates.c.seq)
+        )
+        return tuple((row[0], row[1], row[2]) for row in self._connection.execute(statement))
 
     def num_awaited_evaluations(self, search_id: str) -> int:
         """How many evaluations a search waits for."""

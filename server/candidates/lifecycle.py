@@ -30,6 +30,7 @@ from server.core.database.wakeups import Topic
 from server.core.event_type import EventType
 from server.core.events import EventStore, NewEvent
 from server.core.transitions import check_transition
+from server.fleet.sharing.sharing import standing
 from server.jobs.completion import stop_job
 from server.jobs.job import Job, NewJob
 from server.jobs.queue import JobStore
@@ -200,12 +201,18 @@ def _reassign(tx: Transaction, job: Job, *, to_own_search: bool = False) -> bool
     """Give a measurement that another search waits for to that search, or to another candidate of its own."""
     if job.latency_key is None or job.hardware_key is None:
         return False
-    for awaited in EvaluationStore(tx).awaited_evaluations_under(job.latency_key, job.hardware_key):
-        if awaited.search_id != job.search_id or (to_own_search and awaited.candidate_id != job.candidate_id):
-            heir = SearchStore(tx).get_search(awaited.search_id)
-            JobStore(tx).assign_job_to(job.id, heir.id, awaited.candidate_id, heir.spec.priority, heir.owner)
-            return True
-    return False
+    heirs = [
+        (SearchStore(tx).get_search(awaited.search_id), awaited.candidate_id)
+        for awaited in EvaluationStore(tx).awaited_evaluations_under(job.latency_key, job.hardware_key)
+        if awaited.search_id != job.search_id or (to_own_search and awaited.candidate_id != job.candidate_id)
+    ]
+    if not heirs:
+        return False
+    # The first, unless boards are closed to its owner and open to another's.
+    several = len({heir.owner for heir, _ in heirs}) > 1
+    heir, candidate_id = max(heirs, key=lambda one: standing(tx, job.target, one[0].owner)) if several else heirs[0]
+    JobStore(tx).assign_job_to(job.id, heir.id, candidate_id, heir.spec.priority, heir.owner)
+    return True
 
 
 def stop_unwanted(tx: Transaction, latency_key: str, hardware_key: str) -> None:

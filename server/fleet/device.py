@@ -14,6 +14,7 @@ from nas_engine.domain.json_value import JsonValue, canonical_json
 from nas_engine.domain.measurement import DeviceClass, DeviceIdentity, Dtype, HardwareKey
 from server.access.principal import Principal
 from server.core.errors import InvalidValueError
+from server.fleet.sharing.rules import UseRules
 
 
 class ClassSource(Enum):
@@ -216,7 +217,9 @@ class Device:
         left_at: when its agent said goodbye; None once it speaks again.
         reserved_by, reserved_until: a person has it until then; it gets no jobs meanwhile.
         last_canary_ratio: median over baseline of its last canary.
-        owner: of the enrolment token it came with; None where that was made without authentication.
+        owner: of the enrolment token it came with, unless an admin gave it to another; None where that was made
+            without authentication.
+        rules: how others than its owner may use it; None: as they like.
     """
 
     id: str
@@ -246,6 +249,7 @@ class Device:
     last_canary_ratio: float | None = None
     version: int = 1
     owner: Principal | None = None
+    rules: UseRules | None = None
 
     @property
     def device_class(self) -> DeviceClass:
@@ -260,6 +264,11 @@ class Device:
     def reserved(self, now: datetime) -> bool:
         """Whether a person has it now."""
         return self.reserved_until is not None and self.reserved_until > now
+
+    def may_be_used_by(self, owner: Principal | None) -> bool:
+        """Whether its rules let it do work of an owner at some time; None for work of nobody's."""
+        own = owner is not None and self.owner is not None and owner.id == self.owner.id
+        return own or self.rules is None or self.rules.names(owner)
 
     def online(self, now: datetime, timeout: timedelta) -> bool:
         """Whether it was heard of within `timeout`, and has not said goodbye since.

@@ -37,6 +37,7 @@ from server.fleet.schemas import (
     ReservationBody,
     RuntimeResource,
 )
+from server.fleet.sharing.schemas import rules_resource
 from server.fleet.store import DeviceStore
 from server.fleet.takers import ONLINE_TIMEOUT
 from server.jobs.schemas import JobResource
@@ -240,6 +241,7 @@ def _device(kind: type[D], device: Device, now: datetime, **members: object) -> 
         online=device.online(now, ONLINE_TIMEOUT),
         labels=device.all_labels,
         capabilities=device.capabilities.to_json(),
+        rules=rules_resource(device.rules),
         reserved_by=device.reserved_by if reserved else None,
         reserved_until=device.reserved_until if reserved else None,
         **members,

@@ -12,6 +12,7 @@ from nas_engine.settings.base import Labels
 from server.access.schemas import Owner, OwnerName
 from server.core.http.resources import Body, Id, Json, LabelText, ListQuery, NameText, Resource, Text
 from server.fleet.device import ClassSource, DeviceState
+from server.fleet.sharing.schemas import UseRulesResource
 from server.jobs.schemas import JobResource
 
 
@@ -84,7 +85,11 @@ class DeviceResource(Resource):
     """Time at which it enrolled, RFC 3339 in UTC."""
 
     owner: Owner = None
-    """Principal of the admin whose enrolment token let it in; null where that was made without authentication."""
+    """Principal of the admin whose enrolment token let it in, or to whom an admin gave it since; null where that token
+    was made without authentication."""
+
+    rules: UseRulesResource = UseRulesResource()
+    """Rules by which others than its owner use it; those of a board that is not restricted hold nobody up."""
 
     last_seen_at: datetime
     """Time at which the server last heard of its agent, RFC 3339 in UTC."""

@@ -8,12 +8,14 @@ from dataclasses import replace
 
 from nas_engine.domain.measurement import Dtype, HardwareKey
 from nas_engine.domain.text import did_you_mean
+from server.access.principal import Principal
 from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction
 from server.core.errors import SpecViolation
 from server.fleet.device import CLASSIFY_FEATURE, Device, DeviceState, HardwareProfile
 from server.fleet.device_spec import DeviceSpec
 from server.fleet.enrolment.trust import TRUST
+from server.fleet.sharing.sharing import refusal_of
 from server.fleet.store import DeviceStore
 
 
@@ -73,14 +75,14 @@ def profile_of(device: Device, wanted: DeviceSpec) -> HardwareProfile | None:
     return HardwareProfile(key=key)
 
 
-def most_common_profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile | None:
-    """The hardware profile of most devices that fit, working ones first; None where none fits. Those of the most
-    trusted class come before all others: emulators never stand for the boards of their type.
+def most_common_profile(tx: Transaction, wanted: DeviceSpec, owner: Principal | None) -> HardwareProfile | None:
+    """The hardware profile of most devices that fit and may be used for an owner, working ones first; None where none
+    does. Those of the most trusted class come before all others: emulators never stand for the boards of their type.
     """
     keys: Counter[str] = Counter()
     profiles: dict[str, HardwareProfile] = {}
     for device in DeviceStore(tx).devices_of_type(wanted.device_type):
-        profile = profile_of(device, wanted)
+        profile = profile_of(device, wanted) if device.may_be_used_by(owner) else None
         if profile is not None:
             # A quarantined device still says what hardware there is, but weighs less than one that works.
             keys[profile.hardware_key] += 1000 if device.state is DeviceState.ACTIVE else 1
@@ -103,9 +105,14 @@ def relabelled(wanted: DeviceSpec, runtime: str) -> list[SpecViolation]:
     return found
 
 
-def misfit(tx: Transaction, wanted: DeviceSpec) -> SpecViolation:
-    """The first requirement that no registered device meets, with what there is."""
+def misfit(tx: Transaction, wanted: DeviceSpec, owner: Principal | None) -> SpecViolation:
+    """The first requirement that no registered device meets, with what there is; or that those which meet all of them
+    are closed to an owner.
+    """
     devices = DeviceStore(tx).devices_of_type(wanted.device_type)
+    fitting = [device for device in devices if profile_of(device, wanted) is not None]
+    if closed := refusal_of(fitting, owner, wanted.device_type):
+        return SpecViolation("/device", closed)
     if not devices:
         types = sorted(DeviceStore(tx).count_devices_by_type())
         registered = ", ".join(types) or "none yet: run `hilnas agent` on a board"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 
-from nas_engine.domain.job_protocol import LeaseOrder
+from nas_engine.domain.job_protocol import FailureType, LeaseOrder
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic, Wakeups
 from server.core.errors import InvalidValueError, LeaseLostError, NotFoundError
@@ -24,6 +24,7 @@ from server.fleet.device import (
 )
 from server.fleet.enrolment.trust import believed, lowered_reason
 from server.fleet.lifecycle import move_device, note_device
+from server.fleet.sharing.sharing import owners_taken, takes_now
 from server.fleet.store import DeviceStore
 from server.jobs.completion import expire_lease, fail_attempt
 from server.jobs.dispatch import LeaseVerdict, claim_held_job, claim_job, lock_first
@@ -288,6 +289,7 @@ class AgentSessions:
             device_type=device.device_type,
             pool_keys=device.capabilities.pool_keys(),
             labels=device.all_labels,
+            owners=owners_taken(tx, device),
             ttl_s=self._leases.accept_s,
             accepted=False,
         )
@@ -330,11 +332,12 @@ class AgentSessions:
 
     def _verdict(self, tx: Transaction, device: Device, one: RunningLease) -> LeaseVerdict:
         try:
+            self._close_to(tx, device, one)
             # Whose it is first: a device must not keep another's lease alive either.
             job = JobStore(tx).lock_job_of_lease(one.lease)
             if job.lease_owner != device.id:
                 return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
-            held = one.phase is JobPhase.ASSIGNED and LOOK_AHEAD_FEATURE in device.capabilities.features
+            held = one.phase is JobPhase.ASSIGNED and _looks_ahead(device)
             if held and not job.accepted:
                 JobStore(tx).hold_lease(job, self._leases.ttl_s)
             else:
@@ -346,6 +349,23 @@ class AgentSessions:
         goes_on = device.state is DeviceState.ACTIVE and not device.reserved(tx.now())
         order = LeaseOrder.CONTINUE if goes_on else LeaseOrder.DRAIN
         return LeaseVerdict(one.lease, order, self._leases.ttl_s, device.reason)
+
+    def _close_to(self, tx: Transaction, device: Device, one: RunningLease) -> None:
+        """Put a job back that is about to begin, though the device does not do work of its owner any more: it was
+        leased ahead. What has begun goes on.
+        """
+        if device.rules is None or (one.phase is JobPhase.ASSIGNED and _looks_ahead(device)):
+            return
+        seen = JobStore(tx).get_job(one.lease.job_id)
+        if seen.accepted or seen.lease != one.lease or seen.lease_owner != device.id:
+            return
+        if takes_now(tx, device, seen.owner):
+            return
+        lock_first(tx, self._kinds, seen)
+        job = JobStore(tx).lock_job_of_lease(one.lease)
+        if not job.accepted:
+            failure = Failure(FailureType.AGENT_SHUTDOWN, "the board's rules of use kept it from beginning")
+            fail_attempt(tx, self._kinds, job, failure, outcome=LeaseOutcome.NACKED, device_id=device.id)
 
     def _return(self, tx: Transaction, device: Device, one: ReturnedLease) -> LeaseVerdict | None:
         """End the attempt that is given back; LOST where there is none: its lease has passed on, is another device's,
@@ -368,3 +388,7 @@ class AgentSessions:
             if job.lease is not None and job.lease_id not in named and not sent:
                 lock_first(tx, self._kinds, job)
                 expire_lease(tx, self._kinds, JobStore(tx).lock_job_of_lease(job.lease), "the agent was restarted")
+
+
+def _looks_ahead(device: Device) -> bool:
+    return LOOK_AHEAD_FEATURE in device.capabilities.features

@@ -20,6 +20,7 @@ from server.core.database.types import Digest, EnumText, Id, JsonOf, Label, Time
 from server.core.errors import ConflictError
 from server.core.paging import Page, PageRequest
 from server.fleet.device import ClassSource, Device, DeviceCapabilities, DeviceQuery, DeviceState, HardwareProfile
+from server.fleet.sharing.rules import UseRules
 from server.jobs.job import JobTarget
 
 ENVIRONMENT = JsonOf(JsonValue, dump=without_identity, load=without_identity)
@@ -65,6 +66,7 @@ devices = sa.Table(
     sa.Column("last_canary_ratio", sa.Double),
     sa.Column("version", sa.BigInteger, nullable=False),
     owner_column(),
+    sa.Column("rules", JsonOf(UseRules, shared=True)),
 )
 
 
@@ -159,6 +161,11 @@ class DeviceStore(Store):
     def devices_of_type(self, device_type: str) -> tuple[Device, ...]:
         """Every device of a type that is not retired, by name."""
         return self._all(devices.c.device_type == device_type, devices.c.state != DeviceState.RETIRED)
+
+    def has_rules(self) -> bool:
+        """Whether any device has rules of use."""
+        statement = sa.select(sa.literal(1)).where(sa.exists().where(devices.c.rules.is_not(None)))
+        return self._connection.execute(statement).first() is not None
 
     def count_devices_by_type(self) -> Mapping[str, int]:
         """Every device type with its number of devices that are not retired."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from nas_engine.domain.measuring.environment import DeviceIdentity
+from server.access.principal import Principal
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.fleet.device import DEVICE_TRANSITIONS, Device, DeviceState
 from server.fleet.device_spec import DeviceSpec
 from server.fleet.lifecycle import move_device
+from server.fleet.sharing.sharing import MAX_NAMED, hindrance, refusal_of
 from server.fleet.store import DeviceStore, HardwareStore, suits
 from server.jobs.failures import MAX_DEVICE_FAILURES, Failure, policy_of
 from server.jobs.job import Job, JobTarget, Takers
@@ -22,24 +24,34 @@ from server.jobs.settings import LeaseSettings
 ONLINE_TIMEOUT = timedelta(seconds=LeaseSettings().device_timeout_s)
 
 
-MAX_NAMED = 3
-"""Boards that a sentence names; it counts the others."""
-
-
-def takers_of(tx: Transaction, target: JobTarget, feature: str = "", timeout: timedelta = ONLINE_TIMEOUT) -> Takers:
+def takers_of(
+    tx: Transaction,
+    target: JobTarget,
+    owner: Principal | None,
+    feature: str = "",
+    timeout: timedelta = ONLINE_TIMEOUT,
+) -> Takers:
     """Devices that take a job with this target now, and in words what keeps the others from it.
 
     Args:
+        owner: whose job it is: those that never do work of such an owner are left out; None for nobody's.
         feature: optional part of the protocol they must know; empty for none.
         timeout: a device not heard of for longer counts as offline.
     """
     now, devices = tx.now(), DeviceStore(tx).devices_for(target)
+    suitable = [device for device in devices if suits(device, target, feature)]
+    if closed := refusal_of(suitable, owner, target.device_type):
+        return Takers(num=0, waiting_for=closed)
+    devices = tuple(device for device in devices if device.may_be_used_by(owner))
     fitting = [device for device in devices if suits(device, target, feature)]
-    able = [device for device in fitting if _takes(device, now, timeout)]
+    ready = [device for device in fitting if _takes(device, now, timeout)]
+    closed_by = {device.id: why for device in ready if (why := hindrance(tx, device, owner))}
+    able = [device for device in ready if device.id not in closed_by]
     others = [device for device in devices if device not in fitting and _takes(device, now, timeout)]
     seen = max((device.last_seen_at for device in fitting), default=None)
     if not able:
-        return Takers(num=0, last_seen_at=seen, waiting_for=_absence(target, devices, fitting, others, now, timeout))
+        waiting_for = _absence(target, devices, fitting, others, closed_by, now, timeout)
+        return Takers(num=0, last_seen_at=seen, waiting_for=waiting_for)
     differing = [one for one in others if target.pool_key and target.pool_key not in one.capabilities.pool_keys()]
     waiting_for = ""
     if differing:
@@ -47,11 +59,11 @@ def takers_of(tx: Transaction, target: JobTarget, feature: str = "", timeout: ti
     return Takers(num=len(able), last_seen_at=seen, waiting_for=waiting_for)
 
 
-def takers_of_spec(tx: Transaction, wanted: DeviceSpec, hardware_key: str) -> Takers:
-    """Devices that measure for a device spec that was resolved to this hardware key."""
+def takers_of_spec(tx: Transaction, wanted: DeviceSpec, hardware_key: str, owner: Principal | None) -> Takers:
+    """Devices that measure an owner's work for a device spec that was resolved to this hardware key."""
     pool_key = HardwareStore(tx).get_hardware(hardware_key).pool_key
     target = JobTarget(device_type=wanted.device_type, pool_key=pool_key, labels=wanted.labels)
-    return takers_of(tx, target)
+    return takers_of(tx, target, owner)
 
 
 def _takes(device: Device, now: datetime, timeout: timedelta) -> bool:
@@ -63,6 +75,7 @@ def _absence(
     devices: Sequence[Device],
     fitting: Sequence[Device],
     others: Sequence[Device],
+    closed_by: Mapping[str, str],
     now: datetime,
     timeout: timedelta,
 ) -> str:
@@ -72,6 +85,7 @@ def _absence(
         devices: all of the kind that was asked for.
         fitting: those of them that the job could be given, were they there.
         others: those of the rest that are there.
+        closed_by: what keeps those from it that would take other jobs now, by their ids.
     """
     kind = "board" if target.device_type is None else f"board of type {target.device_type!r}"
     if not fitting:
@@ -88,7 +102,9 @@ def _absence(
         bound = "" if newest in fitting else f"; waits for the configuration of {_names(fitting)}"
         return f"no {kind} is online, {_seen(newest)}{bound}"
     present = [device for device in fitting if device not in away]
-    return f"no {kind} takes jobs now: " + "; ".join(_hindrance(device) for device in present[:MAX_NAMED])
+    return f"no {kind} takes jobs now: " + "; ".join(
+        closed_by.get(device.id) or _hindrance(device) for device in present[:MAX_NAMED]
+    )
 
 
 def _seen(device: Device) -> str:
@@ -139,13 +155,16 @@ class DeviceExecutor(Executor):
     def has_other(self, tx: Transaction, job: Job, feature: str, excluding: str) -> bool:
         """Whether another device could do this one, be it away or reserved now."""
         return any(
-            device.id != excluding and device.state.takes_jobs and suits(device, job.target, feature)
+            device.id != excluding
+            and device.state.takes_jobs
+            and suits(device, job.target, feature)
+            and device.may_be_used_by(job.owner)
             for device in DeviceStore(tx).devices_for(job.target)
         )
 
     def takers(self, tx: Transaction, job: Job, feature: str, timeout: timedelta) -> Takers:
         """Devices that are online and take this job."""
-        return takers_of(tx, job.target, feature, timeout)
+        return takers_of(tx, job.target, job.owner, feature, timeout)
 
     def note_contact(self, tx: Transaction, owner: str) -> None:
         """Set when the device was last heard of to now."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from server.core.database.labels import labels
 from server.core.database.types import Digest, now
-from server.jobs.job import ClaimRequest
+from server.jobs.job import ClaimRequest, OwnersTaken
 from server.jobs.states import JobKind, JobState
 from server.jobs.tables import JOBS, job_exclusions, jobs
 
@@ -50,10 +50,31 @@ class _Shape:
     num_pool_keys: int
     num_labels: int
     of_search: bool
+    owners: _OwnersShape | None
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnersShape:
+    num: int
+    excepted: bool
+    nobodys: bool
 
 
 def _shape(request: ClaimRequest) -> _Shape:
-    return _Shape(request.kinds, len(request.pool_keys), len(request.labels), request.search_id is not None)
+    owners = request.owners
+    return _Shape(
+        request.kinds,
+        len(request.pool_keys),
+        len(request.labels),
+        request.search_id is not None,
+        None if owners is None else _OwnersShape(len(_padded(owners)), owners.excepted, owners.nobodys),
+    )
+
+
+def _padded(owners: OwnersTaken) -> list[str]:
+    """Their ids, the last one repeated until there is a power of two of them: few shapes then serve any number."""
+    ids = sorted(owners.ids)
+    return ids + ids[-1:] * ((1 << (len(ids) - 1).bit_length()) - len(ids)) if ids else ids
 
 
 def values_of(request: ClaimRequest) -> dict[str, Any]:
@@ -66,6 +87,7 @@ def values_of(request: ClaimRequest) -> dict[str, Any]:
         **{f"pool_key_{n}": key for n, key in enumerate(sorted(request.pool_keys))},
         **{f"label_{n}": key for n, key in enumerate(sorted(request.labels))},
         **{f"value_{n}": request.labels[key] for n, key in enumerate(sorted(request.labels))},
+        **({} if request.owners is None else {f"owner_{n}": id for n, id in enumerate(_padded(request.owners))}),
     }
 
 
@@ -122,7 +144,17 @@ def _suits(shape: _Shape, state: JobState = JobState.QUEUED) -> tuple[sa.ColumnE
         sa.or_(jobs.c.target_pool_key.is_(None), _among(jobs.c.target_pool_key, offered)),
         ~excluded,
         ~uncarried,
+        *([] if shape.owners is None else [_taken(shape.owners)]),
     )
+
+
+def _taken(shape: _OwnersShape) -> sa.ColumnElement[bool]:
+    """Jobs of the owners that the claimant takes."""
+    listed = _among(jobs.c.owner_id, [sa.bindparam(f"owner_{n}") for n in range(shape.num)])
+    if not shape.excepted:
+        return sa.or_(listed, jobs.c.owner_id.is_(None)) if shape.nobodys else listed
+    others = ~listed if shape.num else jobs.c.owner_id.is_not(None)  # NOT IN is not true of NULL either
+    return sa.or_(others, jobs.c.owner_id.is_(None)) if shape.nobodys else others
 
 
 def _among(column: sa.Column[Any], values: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[bool]:

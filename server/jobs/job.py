@@ -137,6 +137,25 @@ class Job(JobOrder):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnersTaken:
+    """Whose jobs a claimant is given.
+
+    Attributes:
+        ids: of owners.
+        excepted: whether it takes everybody's jobs but theirs; else theirs alone.
+        nobodys: whether it takes jobs without an owner.
+    """
+
+    ids: frozenset[str] = frozenset()
+    excepted: bool = False
+    nobodys: bool = False
+
+    def include(self, owner: Principal | None) -> bool:
+        """Whether jobs of an owner are among them; None for nobody."""
+        return self.nobodys if owner is None else (owner.id in self.ids) is not self.excepted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
     """What a claimant can do.
 
@@ -148,6 +167,7 @@ class ClaimRequest:
         search_id: only jobs of this search; None for any.
         pool_keys: what a device offers; jobs that ask for another are not given.
         labels: what the claimant carries.
+        owners: only jobs of these; None for everybody's.
         ttl_s: the lease dies after so many seconds unless renewed.
         accepted: True for workers; an agent first confirms by renewing.
     """
@@ -159,6 +179,7 @@ class ClaimRequest:
     search_id: str | None = None
     pool_keys: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
+    owners: OwnersTaken | None = None
     ttl_s: float = 60.0
     accepted: bool = True
 

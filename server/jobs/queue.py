@@ -296,6 +296,10 @@ class JobStore(LeaseHistory):
         values = {"search_id": search_id, "candidate_id": candidate_id, "priority": priority}
         self._update(job_id, {**values, "owner_id": None if owner is None else owner.id})
 
+    def hand_job_to(self, job_id: str, owner: Principal | None) -> None:
+        """Let a job go on as another owner's."""
+        self._update(job_id, {"owner_id": None if owner is None else owner.id})
+
     def jobs_leased_to(self, owner: str) -> tuple[Job, ...]:
         """Jobs that a worker, a device or an evaluator holds now, by id."""
         return self._active(jobs.c.lease_owner == owner, jobs.c.state == JobState.LEASED)

@@ -83,7 +83,7 @@ leases = sa.Table(
     sa.Column("lease_epoch", sa.BigInteger, nullable=False),
     sa.Column("attempt", sa.BigInteger, nullable=False),
     sa.Column("owner", Id, nullable=False),
-    sa.Column("device_id", Id, index=True),
+    sa.Column("device_id", Id),
     sa.Column("claimed_at", Timestamp, nullable=False),
     sa.Column("ended_at", Timestamp),
     sa.Column("outcome", EnumText(LeaseOutcome)),
@@ -91,6 +91,8 @@ leases = sa.Table(
     sa.Column("failure_message", sa.Text, nullable=False),
     sa.Column("result_digest", Digest),
     sa.UniqueConstraint("job_id", "lease_epoch"),
+    # With the end: what a device did of late is counted at its claims, however much it did before.
+    sa.Index("ix_leases_device_id", "device_id", "ended_at"),
 )
 
 

@@ -15,8 +15,9 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidSpecError, ServiceError
 from server.fleet.device import HardwareProfile
 from server.fleet.device_spec import DeviceSpec
+from server.fleet.sharing.sharing import refusal
 from server.fleet.store import HardwareStore
-from server.jobs.job import Job
+from server.jobs.job import Job, JobTarget
 from server.jobs.settings import SearchSettings
 from server.latencies.answer import AnswerKind, LatencyAnswer, LatencyAnswers
 from server.latencies.networks import NetworkReader
@@ -153,6 +154,9 @@ class LatencyOrders:
             raise EngineError(f"{what}: enrol a device that offers it, or ask for less")
         key: HardwareKey = found.hardware[one.hardware_key]
         profile = HardwareProfile(key=key)
+        target = JobTarget(device_type=one.device.device_type, pool_key=profile.pool_key)
+        if closed := refusal(tx, target, owner):
+            raise EngineError(closed)
         HardwareStore(tx).put_hardware(profile)
         question, identity = found.question, key.identity
         device = DeviceSpec(

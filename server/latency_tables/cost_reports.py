@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from nas_engine.cost.sampled_networks import NetworkSampler, SampledNetwork
 from nas_engine.domain.errors import InvalidMeasurementError
-from server.access.principal import NOBODY, Creator
+from server.access.principal import NOBODY, Creator, Principal
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
 from server.core.ids import IdPrefix, new_id
@@ -89,7 +89,7 @@ class CostReports:
             raise InvalidSpecError([SpecViolation("", f"latency table {table_id} {reason}")])
 
         def work(tx: Transaction) -> Batch:
-            measured = _narrowed(tx, table)
+            measured = _narrowed(tx, table, creator.owner)
             batch = Batch(
                 id=new_id(IdPrefix.COST_REPORT),
                 spec=measured.model_copy(
@@ -231,11 +231,11 @@ class CostReports:
         return _Drawn(found, number)
 
 
-def _narrowed(tx: Transaction, table: MeasuredTable) -> LatencyTableSpec:
+def _narrowed(tx: Transaction, table: MeasuredTable, owner: Principal | None) -> LatencyTableSpec:
     """The table's spec, its device narrowed to the hardware that it resolved to.
 
     Raises:
-        InvalidSpecError: no registered device has that hardware any more.
+        InvalidSpecError: no registered device that the owner may use has that hardware any more.
     """
     spec, profile = table.batch.spec, HardwareStore(tx).get_hardware(table.batch.hardware_key)
     identity = profile.key.identity
@@ -247,8 +247,9 @@ def _narrowed(tx: Transaction, table: MeasuredTable) -> LatencyTableSpec:
         }
     )
     offering = DeviceStore(tx).devices_of_type(device.device_type)
-    if not any(profile.pool_key in one.capabilities.pool_keys() for one in offering):
-        raise InvalidSpecError([misfit(tx, device)])
+    having = [one for one in offering if profile.pool_key in one.capabilities.pool_keys()]
+    if not any(one.may_be_used_by(owner) for one in having):
+        raise InvalidSpecError([misfit(tx, device, owner)])
     return spec.model_copy(update={"device": device})
 
 

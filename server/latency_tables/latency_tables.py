@@ -10,7 +10,7 @@ from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.text import did_you_mean
-from server.access.principal import NOBODY, Creator
+from server.access.principal import NOBODY, Creator, Principal
 from server.artifacts.artifact import ModelFormat
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
@@ -84,7 +84,7 @@ class LatencyTables:
             raise InvalidSpecError([SpecViolation("/space", str(error))]) from error
 
         def work(tx: Transaction) -> str:
-            profile = _resolve(tx, spec)
+            profile = _resolve(tx, spec, creator.owner)
             HardwareStore(tx).put_hardware(profile)
             batch = Batch(
                 id=new_id(IdPrefix.LATENCY_TABLE),
@@ -178,15 +178,15 @@ def page_of_batches(tx: Transaction, table_id: str | None, page: PageRequest, ow
     return Page(tuple(items), found.next)
 
 
-def _resolve(tx: Transaction, spec: LatencyTableSpec) -> HardwareProfile:
+def _resolve(tx: Transaction, spec: LatencyTableSpec, owner: Principal | None) -> HardwareProfile:
     """The one hardware profile that a table is measured under.
 
     Raises:
         InvalidSpecError: no registered device could measure it.
     """
-    profile = most_common_profile(tx, spec.device)
+    profile = most_common_profile(tx, spec.device, owner)
     if profile is None:
-        raise InvalidSpecError([misfit(tx, spec.device)])
+        raise InvalidSpecError([misfit(tx, spec.device, owner)])
     found = []
     if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
         found = relabelled(spec.device, profile.key.identity.runtime)

@@ -284,7 +284,7 @@ def _waiting_for(uow: UnitOfWork, batch: Batch) -> str:
     """What the measurements of a batch under way wait for; empty where there is nothing to say."""
     if batch.state is not BatchState.RUNNING:
         return ""
-    return uow.read(lambda tx: takers_of_spec(tx, batch.spec.device, batch.hardware_key)).waiting_for
+    return uow.read(lambda tx: takers_of_spec(tx, batch.spec.device, batch.hardware_key, batch.owner)).waiting_for
 
 
 def _table_detail(table: MeasuredTable, waiting_for: str = "") -> LatencyTableDetail:

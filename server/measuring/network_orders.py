@@ -4,7 +4,7 @@ there is no file of it yet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.access.principal import Principal
 from server.artifacts.artifact import WeightsOrigin
@@ -15,6 +15,7 @@ from server.core.database.wakeups import Topic
 from server.fleet.device import HardwareProfile
 from server.fleet.device_spec import DeviceSpec
 from server.fleet.selection import converter_labels, format_for
+from server.fleet.sharing.sharing import serves_better
 from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.states import JobKind
@@ -68,33 +69,35 @@ def queue_network(tx: Transaction, order: NetworkOrder, profile: HardwareProfile
         layer_times=wanted.layer_times,
     )
     labels = dict(device.labels)
+    target = JobTarget(device_type=device.device_type, pool_key=profile.pool_key, labels=labels)
     dedupe = f"{order.latency_key}:{profile.hardware_key}:{order.accepts}"
     tx.wake(Topic.DEVICE_JOBS)
     tx.wake(Topic.WORKER_JOBS)
     if export is not None and not (device.npu_only and export.cpu_operators):
-        return JobStore(tx).add_job(
+        job = JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.MEASURE,
                 payload=measure.to_json(),
                 dedupe_key=f"{order.purpose}-measure:{dedupe}",
                 priority=order.priority,
                 max_attempts=wanted.max_attempts,
-                target=JobTarget(device_type=device.device_type, pool_key=profile.pool_key, labels=labels),
+                target=target,
                 latency_key=order.latency_key,
                 hardware_key=profile.hardware_key,
                 owner=order.owner,
             )
         )
-    target = MeasureTarget(
+        return _handed_over(tx, job, target, order.owner)
+    measure_target = MeasureTarget(
         device_type=device.device_type,
         pool_key=profile.pool_key,
         labels=labels,
         max_attempts=wanted.max_attempts,
     )
-    return JobStore(tx).add_job(
+    job = JobStore(tx).add_job(
         NewJob(
             kind=JobKind.CONVERT,
-            payload=_conversion(order, measure, target).to_json(),
+            payload=_conversion(order, measure, measure_target).to_json(),
             dedupe_key=f"{order.purpose}-convert:{dedupe}",
             priority=order.priority,
             target=JobTarget(labels=converter_labels(format)),
@@ -104,6 +107,15 @@ def queue_network(tx: Transaction, order: NetworkOrder, profile: HardwareProfile
             owner=order.owner,
         )
     )
+    return _handed_over(tx, job, target, order.owner)
+
+
+def _handed_over(tx: Transaction, job: Job, target: JobTarget, owner: Principal | None) -> Job:
+    """The job, as this owner's where another ordered the same before who gets no board for it now."""
+    if not serves_better(tx, job, target, owner):
+        return job
+    JobStore(tx).hand_job_to(job.id, owner)
+    return replace(job, owner=owner)
 
 
 def _conversion(order: NetworkOrder, measure: MeasurePayload, target: MeasureTarget) -> ConvertPayload:

@@ -16,22 +16,24 @@ from server.candidates.lifecycle import (
     record_value,
 )
 from server.candidates.search import Search
+from server.candidates.search_store import SearchStore
 from server.candidates.states import (
     CandidateState,
     EvaluationSource,
 )
-from server.core.database.transaction import Transaction
+from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import HardwareProfile
 from server.fleet.device_spec import DeviceSpec
 from server.fleet.selection import converter_labels, format_for
-from server.fleet.store import HardwareStore
+from server.fleet.sharing.sharing import serves_better
+from server.fleet.store import DeviceStore, HardwareStore
 from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.settings import SearchSettings
-from server.jobs.states import JobKind
+from server.jobs.states import JobKind, JobState
 from server.measuring.evidence import find_reusable
 from server.measuring.measurement import MeasurementKind, MeasurementRecord
 from server.measuring.payloads import ConvertPayload, MeasurePayload
@@ -108,6 +110,8 @@ class LatencyScheduler:
         under_way = JobStore(tx).lock_active_job(measure_key(search, latency_key)) or JobStore(tx).lock_active_job(
             _convert_key(profile, latency_key)
         )
+        if under_way is not None and under_way.kind is JobKind.MEASURE:
+            _take_over(tx, under_way, search, candidate.id)
         model = self._model(tx, candidate, profile)
         if model is not None and (reason := npu_refusal(search, model.cpu_operators)) and not candidate.state.final:
             return end_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
@@ -170,7 +174,7 @@ class LatencyScheduler:
             layer_times=search.spec.measurement.layer_times,
         )
         tx.wake(Topic.DEVICE_JOBS)
-        return JobStore(tx).add_job(
+        job = JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.MEASURE,
                 payload=payload.to_json(),
@@ -185,6 +189,8 @@ class LatencyScheduler:
                 hardware_key=profile.hardware_key,
             )
         )
+        _take_over(tx, job, search, candidate.id)
+        return job
 
     def _order_conversion(
         self, tx: Transaction, search: Search, candidate: Candidate, profile: HardwareProfile
@@ -235,6 +241,52 @@ class LatencyScheduler:
         if search.hardware_key is None:
             raise InvalidValueError(f"search {search.id} has no hardware key: its spec names no device")
         return HardwareStore(tx).get_hardware(search.hardware_key)
+
+
+class SharedMeasurements:
+    """Use case of measurements that searches of several owners await, of which one has ordered them.
+
+    A board may close to the one while it is open to another: as its window ends, as the one has had its day's share, or
+    as its rules are changed.
+    """
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+
+    def hand_over(self) -> int:
+        """Let each go on for who gets a board for it now. Idempotent; any replica may.
+
+        Returns:
+            How many changed hands.
+        """
+
+        def look(tx: Transaction) -> tuple[tuple[str, str, str], ...]:
+            if not DeviceStore(tx).has_rules():
+                return ()
+            return EvaluationStore(tx).awaited_of_other_owners(JobKind.MEASURE)
+
+        found = self._uow.read(look)
+        return sum(self._uow.write(lambda tx, one=one: self._hand_over(tx, *one)) for one in found)  # type: ignore[misc]
+
+    @staticmethod
+    def _hand_over(tx: Transaction, job_id: str, search_id: str, candidate_id: str) -> bool:
+        job, search = JobStore(tx).lock_job(job_id), SearchStore(tx).get_search(search_id)
+        if job.state is not JobState.QUEUED or job.latency_key is None:
+            return False
+        if job.dedupe_key != measure_key(search, job.latency_key):  # it awaits another job under this key
+            return False
+        return _take_over(tx, job, search, candidate_id)
+
+
+def _take_over(tx: Transaction, job: Job, search: Search, candidate_id: str) -> bool:
+    """Let a measurement that another search has ordered go on as this one's where only this one's owner gets a board;
+    the other goes on waiting for its value.
+    """
+    if not serves_better(tx, job, job.target, search.owner):
+        return False
+    JobStore(tx).assign_job_to(job.id, search.id, candidate_id, search.spec.priority, search.owner)
+    tx.wake(Topic.DEVICE_JOBS)
+    return True
 
 
 def measure_key(search: Search, latency_key: str) -> str:

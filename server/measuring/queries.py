@@ -166,7 +166,7 @@ class Latencies:
 
         def work(tx: Transaction) -> Job:
             ArtifactStore(tx).get_artifact(spec.model_sha256)
-            profile = self._profile(tx, spec.device)
+            profile = self._profile(tx, spec.device, owner)
             classify = None if num_images is None else _classification(spec, profile, num_images)
             if classify is not None:
                 devices = DeviceStore(tx).devices_of_type(spec.device.device_type)
@@ -195,16 +195,17 @@ class Latencies:
         return self._uow.write(work)
 
     @staticmethod
-    def _profile(tx: Transaction, wanted: DeviceSpec) -> HardwareProfile:
+    def _profile(tx: Transaction, wanted: DeviceSpec, owner: Principal | None) -> HardwareProfile:
         """The configuration that is measured: one of a device that can take the order now, where there is one.
 
         Raises:
-            InvalidSpecError: no registered device could ever do this.
+            InvalidSpecError: no registered device could ever do this, or may do it for the owner.
         """
         now, devices = tx.now(), DeviceStore(tx).devices_of_type(wanted.device_type)
-        fitting = [(d, p) for d in devices if (p := profile_of(d, wanted)) is not None]
+        usable = [device for device in devices if device.may_be_used_by(owner)]
+        fitting = [(d, p) for d in usable if (p := profile_of(d, wanted)) is not None]
         if not fitting:
-            raise InvalidSpecError([misfit(tx, wanted)])
+            raise InvalidSpecError([misfit(tx, wanted, owner)])
 
         def rank(pair: tuple[Device, HardwareProfile]) -> tuple[bool, int, bool, float, str]:
             device, profile = pair

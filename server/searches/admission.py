@@ -18,6 +18,7 @@ from nas_engine.settings.kinds.algorithms import algorithm_faults, surveyed_algo
 from nas_engine.settings.kinds.declared import SettingsError
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.spaces.densenas.space import DenseSpace
+from server.access.principal import Principal
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.candidates.search import UsedPlugin
@@ -110,8 +111,12 @@ class Admission:
         """What is known of the spec's space; None where it cannot be made."""
         return self._space(spec)[0]
 
-    def examine(self, tx: Transaction, spec: SearchSpec) -> SpecReport:
-        """Everything that can be said of a spec; never raises for what is wrong with it."""
+    def examine(self, tx: Transaction, spec: SearchSpec, owner: Principal | None = None) -> SpecReport:
+        """Everything that can be said of a spec; never raises for what is wrong with it.
+
+        Args:
+            owner: whose search it would be: some devices may be closed to it; None without authentication.
+        """
         space, found = self._space(spec)
         violations = list(found)
         bounds: Mapping[Metric, MetricBounds] = {}
@@ -128,7 +133,7 @@ class Admission:
         violations += self._dataset(spec, space)
         violations += self._batches(spec, supernet)
         violations += _warm_start(tx, spec)
-        fleet = _fleet(tx, spec)
+        fleet = _fleet(tx, spec, owner)
         violations += fleet.violations
         violations += _converted(spec, fleet.profile)
         if (table_id := spec.algorithm.inputs().latency_table) is not None:
@@ -370,15 +375,17 @@ def _out_of_range(pointer: str, side: str, metric: Metric, bound: float, within:
     )
 
 
-def _fleet(tx: Transaction, spec: SearchSpec) -> _Fleet:
-    """The one hardware key a search resolves to: that of most devices that fit, and why none does."""
+def _fleet(tx: Transaction, spec: SearchSpec, owner: Principal | None) -> _Fleet:
+    """The one hardware key a search resolves to: that of most devices that fit and its owner may use, and why none
+    does.
+    """
     wanted = spec.device
     if wanted is None or not (LATENCY_US in spec.metrics() or spec.final.on_device_accuracy):
         return _Fleet(None, 0)
-    profile = most_common_profile(tx, wanted)
+    profile = most_common_profile(tx, wanted, owner)
     if profile is None:
-        return _Fleet(None, 0, (misfit(tx, wanted),))
-    devices = DeviceStore(tx).devices_of_type(wanted.device_type)
+        return _Fleet(None, 0, (misfit(tx, wanted, owner),))
+    devices = [one for one in DeviceStore(tx).devices_of_type(wanted.device_type) if one.may_be_used_by(owner)]
     fitting = sum(profile_of(device, wanted) == profile for device in devices)
     found: Sequence[SpecViolation] = ()
     if spec.final.on_device_accuracy:

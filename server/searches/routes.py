@@ -132,10 +132,10 @@ def check_quotas(
     openapi_extra=json_body(SearchSpec),
     responses=problems(*COMMON, INVALID_SEARCH_SPEC, UNSUPPORTED_MEDIA_TYPE),
 )
-def validate_search(document: ReferringDocument, searches: SearchesDep, _: Permitted) -> ValidationReport:
+def validate_search(document: ReferringDocument, searches: SearchesDep, caller: Permitted) -> ValidationReport:
     """What a spec would do, without starting it: what is wrong, ranges of the cheap metrics, hardware."""
     spec = searches.requested(document)[0]
-    return _report(spec, searches.validate(spec))
+    return _report(spec, searches.validate(spec, caller.creator.owner))
 
 
 @router.get("/searches", responses=problems(*COMMON, INVALID_PAGE_TOKEN))

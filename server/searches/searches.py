@@ -9,7 +9,7 @@ from nas_engine.domain.plugins.doors import PluginError
 from nas_engine.settings.auto_algorithm import choose_algorithm
 from nas_engine.settings.kinds.algorithms import check_brought
 from nas_engine.settings.training import TrainingSpec
-from server.access.principal import NOBODY, Creator
+from server.access.principal import NOBODY, Creator, Principal
 from server.candidates.lifecycle import advance, end_search, set_search_state
 from server.candidates.search import Search, SearchCheckpoint, SearchProgress, SearchQuery
 from server.candidates.search_store import CheckpointStore, SearchStore
@@ -56,10 +56,10 @@ class Searches:
         self._kinds = kinds
         self._settings = settings or SearchSettings()
 
-    def validate(self, spec: SearchSpec) -> SpecReport:
-        """What is known of a spec, without starting it. Never raises for what is wrong with it."""
+    def validate(self, spec: SearchSpec, owner: Principal | None = None) -> SpecReport:
+        """What is known of an owner's spec, without starting it. Never raises for what is wrong with it."""
         self.look_ahead(spec)
-        return self._uow.read(lambda tx: self._admission.examine(tx, spec))
+        return self._uow.read(lambda tx: self._admission.examine(tx, spec, owner))
 
     def requested(self, document: object) -> tuple[SearchSpec, str | None]:
         """A spec as it was sent, with an algorithm chosen where it leaves that open, and why that one.
@@ -112,7 +112,7 @@ class Searches:
         """
 
         def work(tx: Transaction) -> Search:
-            report = self._admission.examine(tx, spec)
+            report = self._admission.examine(tx, spec, creator.owner)
             if report.violations:
                 raise InvalidSpecError(report.violations)
             if report.hardware is not None:

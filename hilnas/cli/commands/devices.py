@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from hilnas.cli.commands import device_sharing
+from hilnas.cli.commands.device_sharing import DeviceArgument
 from hilnas.cli.completions import names_of
 from hilnas.cli.options import JsonOption, OwnerOption, ServerOption, TokenOption, documents, print_json
 from hilnas.cli.runner import new_app
@@ -15,15 +17,9 @@ from hilnas.client.errors import HilnasError
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.uncertainty import value_text
 
-app = new_app("List boards; drain, quarantine, resume, reserve them.")
+app = new_app("List boards; drain, resume, reserve, share them.")
 MAX_QUEUE = 100
 _VOUCHED_BY = {"declared": "nobody (declared)", "enrolled": "its token", "confirmed": "an admin"}
-DeviceArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="DEVICE", help="Name, id (dev_...), or a part of the id.", autocompletion=names_of("devices")
-    ),
-]
 ReasonOption = Annotated[str, typer.Option(help="Shown with the board.")]
 
 
@@ -267,6 +263,10 @@ def release(
         _print(nas.act("devices", device_id, verb="release"), as_json)
 
 
+app.command()(device_sharing.share)
+app.command()(device_sharing.give)
+
+
 def _change(device_id: str, verb: str, reason: str, as_json: bool, server: str | None, token: str | None) -> None:
     with documents(server, token) as nas:
         _print(nas.act("devices", device_id, verb=verb, body={"reason": reason}), as_json)
@@ -312,6 +312,7 @@ _SHOWN: tuple[listings.Column, ...] = (
     ("busy in 24 h [%]", lambda one: f"{100 * one['utilisation_24h']:.0f}"),
     ("labels", lambda one: ", ".join(f"{key}={value}" for key, value in one["labels"].items()) or "-"),
     ("agent", listings.member("agent_version")),
+    ("shared with", device_sharing.rules_text),
     ("enrolled", listings.time("enrolled_at")),
     ("reserved until", listings.time("reserved_until")),
 )

@@ -116,6 +116,10 @@ class Exchange:
             headers["If-Match"] = f'"v{version}"'
         return _json((yield from self.request("POST", path, params=params, json_body=body, headers=headers)))
 
+    def put(self, path: str, body: JsonValue) -> Call[JsonValue]:
+        """The JSON answer to a PUT. Tried again like a GET: twice the same is as good as once."""
+        return _json((yield from self.request("PUT", path, json_body=body)))
+
     def delete(self, path: str) -> Call[None]:
         """Delete the resource at a path."""
         yield from self.request("DELETE", path)

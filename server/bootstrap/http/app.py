@@ -29,6 +29,7 @@ from server.core.http.problem_handlers import install_problem_handlers
 from server.core.http.provide import ApiSettings, Provided, install_provided
 from server.core.http.request_context import RequestContextMiddleware
 from server.fleet import routes as devices
+from server.fleet.sharing import routes as board_rules
 from server.jobs import routes as jobs
 from server.jobs.spent.spent import KindTime
 from server.jobs.workers import routes as workers
@@ -74,6 +75,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     latency_tables.router,
     cost_tables.router,
     devices.router,
+    board_rules.router,
     canaries.router,
     supernets.router,
     networks.router,

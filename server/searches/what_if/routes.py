@@ -137,7 +137,7 @@ def cancel_what_if(search_id: SearchId, what_if_id: WhatIfId, what_ifs: WhatIfsD
 
 
 def _boards(uow: UnitOfWork, what_if: WhatIf) -> str:
-    return uow.read(lambda tx: takers_of_spec(tx, what_if.spec.device, what_if.hardware_key)).waiting_for
+    return uow.read(lambda tx: takers_of_spec(tx, what_if.spec.device, what_if.hardware_key, what_if.owner)).waiting_for
 
 
 def _resource(what_if: WhatIf) -> WhatIfResource:

@@ -10,7 +10,7 @@ from nas_engine.cost.transfer.transfer import MIN_MEASURED
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metrics import LATENCY_US
-from server.access.principal import NOBODY, Creator
+from server.access.principal import NOBODY, Creator, Principal
 from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
 from server.candidates.candidate_store import CandidateStore
@@ -67,7 +67,7 @@ class WhatIfs:
             refused = self._unfit(tx, search)
             if refused:
                 raise InvalidSpecError([SpecViolation("", refused)])
-            profile = _resolve(tx, spec.device)
+            profile = _resolve(tx, spec.device, creator.owner)
             if _is_its_own(search, spec.device, profile):
                 message = "the search was measured on this very hardware: its front is there, GET it"
                 raise InvalidSpecError([SpecViolation("/device", message)])
@@ -238,15 +238,15 @@ def _of_search(what_if: WhatIf, search_id: str) -> WhatIf:
     return what_if
 
 
-def _resolve(tx: Transaction, device: DeviceSpec) -> HardwareProfile:
+def _resolve(tx: Transaction, device: DeviceSpec, owner: Principal | None) -> HardwareProfile:
     """The one hardware profile that is measured under.
 
     Raises:
         InvalidSpecError: no registered device could measure it.
     """
-    profile = most_common_profile(tx, device)
+    profile = most_common_profile(tx, device, owner)
     if profile is None:
-        raise InvalidSpecError([misfit(tx, device)])
+        raise InvalidSpecError([misfit(tx, device, owner)])
     found = []
     if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
         found = relabelled(device, profile.key.identity.runtime)

@@ -65,6 +65,8 @@ def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
         "register_table": {"id": "mine", "sha256": table.sha256},
         "decode_architecture": {"architecture": [0] * 4, "parameters": SMALL_PARAMETERS},
         "set_device_labels": {"labels": {"rack": "b"}},
+        "set_device_rules": {"max_hours_per_day": 24},
+        "set_device_owner": {"owner": things.principal("root").name},
         "reserve_device": {"reserved_by": "ada", "duration_s": 60},
         "create_token": {"name": "a token", "roles": ["viewer"]},
         "create_enrolment_token": {"name": "an enrolment token"},
