@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import column_for, declarations, searched_names
+from nas_engine.domain.metrics import ON_BOARD, column_for, declarations, searched_names
 from nas_engine.domain.text import did_you_mean
 from nas_engine.domain.uncertainty import Interval, quantity_text
 from nas_engine.settings.base import BOARD_METRIC_PATTERN, OWN_METRIC_PATTERN, OneOf, OneOfMetrics
@@ -334,6 +334,13 @@ class CandidateResource(Resource):
     def state_text(self) -> str:
         """Its state for people."""
         return "cancelled" if self.is_cancelled else self.state.value
+
+    @property
+    def flags_text(self) -> str:
+        """The flags of its latency, and of those on further boards the worst of each, for people."""
+        own = [] if self.latency is None else [flag.value for flag in self.latency.flags]
+        further = [one for one in self.values if ON_BOARD in one.name and one.validity is not Validity.VALID]
+        return ", ".join([*own, *(f"{one.validity.value} ({one.name})" for one in further)])
 
 
 class EvaluationResource(Resource):

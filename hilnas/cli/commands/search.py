@@ -241,7 +241,7 @@ def candidates(
             *(value_cell(known.get(metric.name)) for metric in metrics),
             "-" if latency is None else latency.kind,
             "-" if one.expected_gain is None else value_text(100 * one.expected_gain, digits=3),
-            "" if latency is None else ", ".join(latency.flags),
+            one.flags_text,
         )
     _console.print(table)
 

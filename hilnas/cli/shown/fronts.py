@@ -45,10 +45,11 @@ def front_table(front: FrontResource) -> RenderableType:
         known = {one.name: one for one in candidate.values}
         intervals = zip(point.intervals(front.objectives), front.objectives, strict=True)
         values = [cell(interval, objective.unit) for interval, objective in intervals]
-        flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
         accuracies = _on_device(candidate) if on_device else ()
         names = (candidate.short_id, candidate.arch_id[:12])
-        table.add_row(*names, *values, *(value_cell(known.get(one.name)) for one in others), *accuracies, flags)
+        table.add_row(
+            *names, *values, *(value_cell(known.get(one.name)) for one in others), *accuracies, candidate.flags_text
+        )
     if not front.points:
         return Group(Text(title, style="bold"), Text(_empty(front)))
     parts: list[RenderableType] = [Text(title, style="bold"), table, Text("± is half a 95 % interval.")]
