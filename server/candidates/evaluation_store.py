@@ -174,6 +174,12 @@ class EvaluationStore(Store):
         )
         return int(self._connection.execute(statement).scalar_one())
 
+    def await_aside(self, search_id: str, metrics: Sequence[Metric]) -> None:
+        """Note that the candidates of a search do not need what they await of these metrics any more."""
+        a = awaited_evaluations.c
+        of_search = sa.and_(a.search_id == search_id, a.metric.in_(list(metrics)))
+        self._connection.execute(sa.update(awaited_evaluations).where(of_search).values(is_needed=False))
+
     def settle_awaited(self, candidate_id: str, metric: Metric) -> bool:
         """Take one off the list; False where it was not awaited."""
         return (

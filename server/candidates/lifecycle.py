@@ -147,6 +147,17 @@ def record_value(
     return search
 
 
+def drop_needs(tx: Transaction, search: Search) -> Search:
+    """Complete the candidates of a locked search that wait only for boards which its amended spec does not need."""
+    needed = search.spec.needed_boards()
+    unneeded = [board.metric for board in search.spec.all_boards() if board not in needed]
+    EvaluationStore(tx).await_aside(search.id, unneeded)
+    for candidate in CandidateStore(tx).unfinished_candidates(search.id):
+        if not any(one.is_needed for one in EvaluationStore(tx).awaited_evaluations_of(candidate.id)):
+            search = finish_candidate(tx, search, candidate, CandidateState.COMPLETE)
+    return search
+
+
 def advance(tx: Transaction, search: Search, settings: SearchSettings) -> Search:
     """Open the generation barrier of a locked search: pause it, or queue its next step.
 

@@ -9,7 +9,7 @@ from nas_engine.settings.auto_algorithm import choose_algorithm
 from nas_engine.settings.kinds.algorithms import check_brought
 from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator
-from server.candidates.lifecycle import advance, end_search, set_search_state
+from server.candidates.lifecycle import advance, drop_needs, end_search, set_search_state
 from server.candidates.search import Search, SearchCheckpoint, SearchProgress, SearchQuery
 from server.candidates.search_store import CheckpointStore, SearchStore
 from server.candidates.spec import SearchSpec, names_no_algorithm, parse_search_spec
@@ -279,7 +279,10 @@ class Searches:
         )
         steers = (spec.budget, spec.constraints, spec.stop)
         is_steered = steers != (search.spec.budget, search.spec.constraints, search.spec.stop)
+        is_relieved = spec.boards and spec.needed_boards() != search.spec.needed_boards()
         search = SearchStore(tx).save_search(replace(search, spec=spec))
+        if is_relieved:
+            search = drop_needs(tx, search)
         if not is_steered:
             return search
         for job in JobStore(tx).active_jobs_of_search(search.id):

@@ -15,6 +15,7 @@ from server.candidates.search import Search
 from server.candidates.states import CandidateState, SearchState
 from server.core.errors import InvalidSpecError
 from server.jobs.states import JobKind, JobState
+from server.searches.amending.amendment import SearchAmendment
 from server.searches.boards.waiting import search_waits_for
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import IDENTITY, PlayedDevice, World, job_states
@@ -155,6 +156,21 @@ def test_a_board_that_is_not_needed_may_be_faster_or_fail(
     search = ended(world, search, (own, 100.0), (other, 700.0))
     assert (search.state, world.states(search)) == (SearchState.COMPLETED, [CandidateState.COMPLETE] * 6)
     assert [one.value(OTHER) for one in world.candidates(search)].count(None) == 1
+
+
+def test_a_search_goes_on_without_a_lost_board_once_it_is_amended_to_need_none(
+    world: World, devices: tuple[PlayedDevice, PlayedDevice]
+) -> None:
+    own, other = devices
+    constraints = [{"metric": OTHER.name, "maximum": 1e6}, {"metric": "macs", "minimum": 1.0}]
+    search = world.search(boards=BOARDS, objectives=ONE, constraints=constraints)
+    search = ended(world, search, (own, 100.0))
+    assert world.states(search) == [CandidateState.EVALUATING] * 3
+    world.searches.amend(search.id, SearchAmendment(patch={"constraints": constraints[1:]}))
+    assert world.states(search) == [CandidateState.COMPLETE] * 3
+    search = ended(world, search, (own, 100.0))
+    assert (search.state, len(world.candidates(search))) == (SearchState.COMPLETED, 6)
+    assert measured(other, 700.0) == 6
 
 
 def test_cancelling_takes_the_jobs_of_every_board_back(
