@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from hilnas.client.core.calls import M, call
@@ -12,6 +14,8 @@ from hilnas.client.handles import Handle
 from hilnas.client.views.frames import frame_of
 from hilnas.client.views.html import panel_of, paragraphs, table_of
 from hilnas.client.views.pictures import front_picture, hypervolume_picture
+from nas_engine.domain.metrics import latency_on
+from server.candidates.boards import OWN_DEVICE
 from server.searches.answers.schemas import AnswerResource
 from server.searches.candidate_schemas import CandidateResource
 from server.searches.comparing.schemas import ComparisonResource
@@ -98,3 +102,29 @@ class WhatIf(Handle[M], WhatIfDetail):
     def _act(self, verb: str) -> Call[Self]:
         yield from Group[M](self._carrier)._http.post(path_of(*self._place, verb=verb))
         return (yield from self._read())
+
+
+LatencyLimit = float | Mapping[str, float] | None
+"""Most that a median latency may be: on the search's own device, or board by board."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyBounds:
+    """A limit on the search's own device, in the unit that it was given in, and bounds on its further boards."""
+
+    own: float | None
+    further: tuple[str, ...]
+
+
+def limits_of(limit: LatencyLimit, factor: float) -> LatencyBounds:
+    """Part a limit into that on the search's own device, and bounds on its further boards.
+
+    Args:
+        limit: by board, or on the own device alone.
+        factor: microseconds of its unit.
+    """
+    if not isinstance(limit, Mapping):
+        return LatencyBounds(limit, ())
+    further = {board: most for board, most in limit.items() if board != OWN_DEVICE}
+    bounds = tuple(f"{latency_on(board).name}:le:{float(most) * factor!r}" for board, most in further.items())
+    return LatencyBounds(limit.get(OWN_DEVICE), bounds)

@@ -12,7 +12,17 @@ from hilnas.client.core.paths import path_of
 from hilnas.client.core.steps import Call, Items, Params, collected
 from hilnas.client.errors import HilnasError
 from hilnas.client.handles import Handle
-from hilnas.client.search_answers import Answer, Candidate, Comparison, Front, Hypervolume, WhatIf
+from hilnas.client.search_answers import (
+    Answer,
+    Candidate,
+    Comparison,
+    Front,
+    Hypervolume,
+    LatencyBounds,
+    LatencyLimit,
+    WhatIf,
+    limits_of,
+)
 from hilnas.client.transport import Transport
 from hilnas.client.trials.resources import Trial, TrialGroup
 from hilnas.client.views.frames import frame_of
@@ -39,9 +49,13 @@ class Search(Handle[M], SearchResource):
     COLLECTION, NOUN, SUCCESS = "searches", "search", SearchState.COMPLETED
 
     @call
-    def front(self, *, dominance: Dominance | str | None = None, include_dominated: bool = False) -> Call[Front]:
+    def front(
+        self, *, dominance: Dominance | str | None = None, include_dominated: bool = False, board: str | None = None
+    ) -> Call[Front]:
         """Its front; see `SearchGroup.front`."""
-        return SearchGroup[M].front.make(self._group, self.id, dominance=dominance, include_dominated=include_dominated)
+        return SearchGroup[M].front.make(
+            self._group, self.id, dominance=dominance, include_dominated=include_dominated, board=board
+        )
 
     @call
     def hypervolume(self, *, max_points: int = 500) -> Call[Hypervolume]:
@@ -50,11 +64,16 @@ class Search(Handle[M], SearchResource):
 
     @call
     def answer(
-        self, *, latency_ms: float | None = None, latency_us: float | None = None, bounds: Sequence[str] = ()
+        self,
+        *,
+        latency_ms: LatencyLimit = None,
+        latency_us: LatencyLimit = None,
+        bounds: Sequence[str] = (),
+        board: str | None = None,
     ) -> Call[Answer]:
         """Which of its candidates to ship; see `SearchGroup.answer`."""
         return SearchGroup[M].answer.make(
-            self._group, self.id, latency_ms=latency_ms, latency_us=latency_us, bounds=bounds
+            self._group, self.id, latency_ms=latency_ms, latency_us=latency_us, bounds=bounds, board=board
         )
 
     @call
@@ -312,14 +331,20 @@ class SearchGroup(Group[M]):
 
     @call
     def front(
-        self, search_id: str, *, dominance: Dominance | str | None = None, include_dominated: bool = False
+        self,
+        search_id: str,
+        *,
+        dominance: Dominance | str | None = None,
+        include_dominated: bool = False,
+        board: str | None = None,
     ) -> Call[Front]:
         """The non-dominated candidates; compared as the search's spec says, or by `dominance`.
 
         Args:
             include_dominated: read the other complete candidates too, a thousand of them at most.
+            board: the one board of a search with several that is asked about; None for all.
         """
-        params: Params = {"dominance": dominance, "include_dominated": include_dominated or None}
+        params: Params = {"dominance": dominance, "include_dominated": include_dominated or None, "board": board}
         return read(Front, (yield from self._http.get(path_of("searches", search_id, "front"), params)))
 
     @call
@@ -339,17 +364,27 @@ class SearchGroup(Group[M]):
         self,
         search_id: str,
         *,
-        latency_ms: float | None = None,
-        latency_us: float | None = None,
+        latency_ms: LatencyLimit = None,
+        latency_us: LatencyLimit = None,
         bounds: Sequence[str] = (),
+        board: str | None = None,
     ) -> Call[Answer]:
         """Which candidate to ship within bounds, what it beats, and how sure that is.
 
         Args:
-            latency_ms, latency_us: most that the median latency may be.
+            latency_ms, latency_us: most that the median latency may be; of a search with several boards, by their
+                names: ``{"rk3588": 8, "cpu-emulator": 20}``, `device` being the spec's own.
             bounds: on other metrics, such as ``macs:le:3e8``.
+            board: the one board that is asked about; None for all.
         """
-        params: Params = {"latency_ms": latency_ms, "latency_us": latency_us, "bound": list(bounds)}
+        in_ms: LatencyBounds = limits_of(latency_ms, 1000.0)
+        in_us: LatencyBounds = limits_of(latency_us, 1.0)
+        params: Params = {
+            "latency_ms": in_ms.own,
+            "latency_us": in_us.own,
+            "bound": [*in_ms.further, *in_us.further, *bounds],
+            "board": board,
+        }
         return read(Answer, (yield from self._http.get(path_of("searches", search_id, "answer"), params)))
 
     @call

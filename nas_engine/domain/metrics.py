@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from nas_engine.domain.metric import Goal, Metric, MetricDeclaration, MetricSource
-from nas_engine.domain.plugins.doors import Declared, Door, PluginError, declared
+from nas_engine.domain.plugins.doors import Brought, Declared, Door, PluginError, declared
 from nas_engine.domain.plugins.survey import surveyed_door
 
 _COMPLEXITY = "nas_engine.domain.views.complexity"
 _ACCURACY = "nas_engine.evaluation.accuracy:evaluate"
+
+ON_BOARD = "@"
+"""Between the name of a metric and the board that it is measured on, where a search has several."""
 
 BUILT_IN = (
     MetricDeclaration(
@@ -113,13 +117,45 @@ def declarations() -> tuple[MetricDeclaration, ...]:
     return tuple(brought.declaration for brought in all_metrics().brought.values())
 
 
+def brought_metric(name: str) -> Brought[MetricDeclaration] | None:
+    """Find what is installed under the name of a metric; None where nothing is.
+
+    `latency_us@rk3588` is what `latency_us` is, of one of several boards: declared alike, called by the board too.
+    """
+    found = all_metrics().brought.get(name)
+    base, separator, board = name.partition(ON_BOARD)
+    if found is not None or not separator:
+        return found
+    if base != LATENCY_US.name:
+        return None
+    of_any = all_metrics().get(base)
+    one = of_any.declaration
+    label, column, words = (f"{said} on {board}" for said in (one.label, one.column, one.words))
+    return Brought(replace(one, name=name, label=label, column=column, words=words), of_any.provider)
+
+
+def latency_on(board: str) -> Metric:
+    """Name the latency on one of several boards: `latency_us@rk3588`."""
+    return Metric(f"{LATENCY_US.name}{ON_BOARD}{board}", LATENCY_US.unit, LATENCY_US.goal)
+
+
+def board_named_by(name: str) -> str:
+    """Read the board that the name of a metric ends with; empty where it names none."""
+    return name.partition(ON_BOARD)[2]
+
+
+def is_latency(metric: Metric) -> bool:
+    """Whether a metric is the latency on a search's device, or on one of its further boards."""
+    return metric.name.partition(ON_BOARD)[0] == LATENCY_US.name
+
+
 def declaration_of(metric: Metric) -> MetricDeclaration:
     """Find the declaration of a metric.
 
     Raises:
         PluginError: it is not installed, or cannot be used.
     """
-    return all_metrics().get(metric.name).declaration
+    return (brought_metric(metric.name) or all_metrics().get(metric.name)).declaration
 
 
 def metric_named(name: str) -> Metric:
@@ -136,13 +172,13 @@ def metric_named(name: str) -> Metric:
 
 def stored_metric(name: str) -> Metric:
     """Find the metric that a stored row names; of one that is gone only the name is known."""
-    brought = all_metrics().brought.get(name)
+    brought = brought_metric(name)
     return Metric(name, "", Goal.MINIMIZE) if brought is None else brought.declaration.metric
 
 
 def declared_metric(name: str) -> MetricDeclaration | None:
     """Find what is declared of a metric that a stored row or an answer names; None where it is not installed."""
-    brought = all_metrics().brought.get(name)
+    brought = brought_metric(name)
     return None if brought is None else brought.declaration
 
 
@@ -160,13 +196,13 @@ def words_for(metric: Metric) -> str:
 
 def is_cheap(metric: Metric) -> bool:
     """Whether a metric is known before a candidate is evaluated."""
-    brought = all_metrics().brought.get(metric.name)
+    brought = brought_metric(metric.name)
     return brought is not None and brought.declaration.is_cheap
 
 
 def is_evaluated(metric: Metric) -> bool:
     """Whether a worker evaluates a metric, with a supernet's weights."""
-    brought = all_metrics().brought.get(metric.name)
+    brought = brought_metric(metric.name)
     return brought is not None and brought.declaration.source is MetricSource.EVALUATED
 
 
@@ -178,7 +214,7 @@ def is_measured(name: str) -> bool:
 
 def is_searched(metric: Metric) -> bool:
     """Whether a search may look at a metric."""
-    brought = all_metrics().brought.get(metric.name)
+    brought = brought_metric(metric.name)
     return brought is not None and brought.declaration.searched
 
 

@@ -26,7 +26,14 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import declaration_of, searched_names, stored_metric
+from nas_engine.domain.metrics import (
+    LATENCY_US,
+    ON_BOARD,
+    board_named_by,
+    declaration_of,
+    searched_names,
+    stored_metric,
+)
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.field_docs import Documented
@@ -72,6 +79,10 @@ def one_of(names: Iterable[str]) -> Any:
 OWN_METRIC_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
 """Names that a search spec may declare metrics of its own by."""
 
+BOARD_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}"
+BOARD_METRIC_PATTERN = rf"^{LATENCY_US.name}{ON_BOARD}{BOARD_NAME}$"
+"""Names of the latencies on a search's further boards."""
+
 _own_metrics: ContextVar[frozenset[str]] = ContextVar("own_metrics", default=frozenset())
 
 
@@ -93,7 +104,15 @@ class OneOfMetrics(OneOf):
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
         declared = {"pattern": OWN_METRIC_PATTERN, "description": "A metric that the search's spec declares."}
-        return {"type": "string", "anyOf": [{"enum": list(self._names())}, declared]}
+        on_board = {"pattern": BOARD_METRIC_PATTERN, "description": "The latency on one of the spec's `boards`."}
+        return {"type": "string", "anyOf": [{"enum": list(self._names())}, declared, on_board]}
+
+    def _check(self, name: str, info: ValidationInfo) -> str:
+        board, is_stored = board_named_by(name), (info.context or {}).get("stored")
+        if board and name not in self._known() and name.startswith(LATENCY_US.name + ON_BOARD) and not is_stored:
+            boards = ", ".join(filter(None, map(board_named_by, self._known()))) or "none"
+            raise ValueError(f"{name} is of a board {board!r}, which `boards` does not name; it names: {boards}")
+        return super()._check(name, info)
 
     def _known(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*super()._known(), *sorted(_own_metrics.get()))))

@@ -14,6 +14,7 @@ from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import stored_metric
 from nas_engine.domain.plugins.doors import Provider
+from server.candidates.boards import Board
 from server.candidates.states import CandidateState, EvaluationSource
 from server.core.errors import InvalidValueError
 from server.core.ids import short_id
@@ -61,6 +62,7 @@ class Candidate:
         record: which architecture it is.
         genotype: as the algorithm asked it; its observation carries it.
         latency_key: what its latency is filed under; None where latency is not wanted.
+        latency_keys: the same of the further boards that its search names, by their names there.
         state, reason: where it stands, and why, for people.
         current: its current value of each metric that is known.
         model_sha256: the exported model that was measured; None where nothing was exported.
@@ -79,6 +81,7 @@ class Candidate:
     record: ArchitectureRecord
     genotype: Genotype
     latency_key: str | None = None
+    latency_keys: Mapping[str, str] = field(default_factory=dict)
     state: CandidateState = CandidateState.ASKED
     reason: str = ""
     current: Mapping[Metric, MetricValue] = field(default_factory=dict)
@@ -94,6 +97,17 @@ class Candidate:
     def __post_init__(self) -> None:
         if self.expected_gain is not None and not (math.isfinite(self.expected_gain) and self.expected_gain >= 0.0):
             raise InvalidValueError(f"expected gain of candidate {self.id} is {self.expected_gain}: store none")
+
+    def latency_key_on(self, board: Board) -> str:
+        """What its latency on one of its search's boards is filed under.
+
+        Raises:
+            InvalidValueError: there is none.
+        """
+        key = self.latency_key if board.is_own_device else self.latency_keys.get(board.name)
+        if key is None:
+            raise InvalidValueError(f"candidate {self.id} has no latency key: its space has no layer graphs")
+        return key
 
     @property
     def arch_id(self) -> str:
@@ -189,6 +203,7 @@ class AwaitedEvaluation:
         attempt: the evaluation will carry it.
         supernet_version_id: for accuracies, the weights to use.
         latency_key, hardware_key: for latencies; one measurement serves every candidate that awaits this pair.
+        is_needed: whether the candidate is not complete without it.
     """
 
     search_id: str
@@ -198,6 +213,7 @@ class AwaitedEvaluation:
     supernet_version_id: str | None = None
     latency_key: str | None = None
     hardware_key: str | None = None
+    is_needed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

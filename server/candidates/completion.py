@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nas_engine.domain.metric import Metric
 from nas_engine.domain.plugins.doors import Door
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -37,12 +38,15 @@ def fail_awaited(
     job: Job,
     failure: FinalFailure,
     settings: SearchSettings,
-    would_have_served: Callable[[Search], bool] | None = None,
+    would_have_served: Callable[[Search, Metric], bool] | None = None,
 ) -> None:
     """End every candidate that awaited a latency of this job: INFEASIBLE by its own fault, else FAILED.
 
+    One that does not need it goes on without.
+
     Args:
-        would_have_served: whether another search than the job's own would have taken its result; None for always.
+        would_have_served: whether another search than the job's own would have taken its result as this metric; None
+            for always.
     """
     # A job of no search (of a latency table, or of a user's own model) never was what a candidate waits for.
     if job.search_id is None or job.latency_key is None or job.hardware_key is None:
@@ -51,7 +55,13 @@ def fail_awaited(
     state = CandidateState.INFEASIBLE if failure.blames_model else CandidateState.FAILED
     for awaited in EvaluationStore(tx).awaited_evaluations_under(job.latency_key, job.hardware_key):
         search = searches[awaited.search_id]
-        if would_have_served is None or job.search_id == search.id or would_have_served(search):
+        # Its own search has the result as nothing else, where it has no further boards.
+        is_own = job.search_id == search.id and not search.spec.boards
+        if not (would_have_served is None or is_own or would_have_served(search, awaited.metric)):
+            continue
+        if not awaited.is_needed:
+            EvaluationStore(tx).settle_awaited(awaited.candidate_id, awaited.metric)
+        else:
             searches[search.id] = _end_candidate(tx, search, awaited.candidate_id, state, failure)
     for search in searches.values():
         advance(tx, search, settings)
@@ -89,7 +99,9 @@ def queue_missing_steps(uow: UnitOfWork, settings: SearchSettings) -> int:
 
     def reopen(tx: Transaction, search_id: str) -> int:
         search = SearchStore(tx).lock_search(search_id)
-        if JobStore(tx).active_jobs_of_search(search_id) or EvaluationStore(tx).num_awaited_evaluations(search_id) > 0:
+        if any(job.candidate_id is None for job in JobStore(tx).active_jobs_of_search(search_id)):
+            return 0
+        if EvaluationStore(tx).num_awaited_evaluations(search_id) > 0:
             return 0
         advance(tx, search, settings)
         return 1
@@ -104,6 +116,6 @@ def _end_candidate(
 ) -> Search:
     candidate = CandidateStore(tx).get_candidate(candidate_id)
     if candidate.state.final:  # a re-evaluation failed: the candidate keeps what it has
-        EvaluationStore(tx).settle_awaited_of_candidate(candidate_id)
+        EvaluationStore(tx).settle_awaited_of_candidate(candidate_id, needed_only=True)
         return search
     return end_candidate(tx, search, candidate, state, f"{failure.type.value}: {failure.message}")

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.paired import CorrectAnswers
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import all_metrics, graph_metrics
+from nas_engine.domain.metrics import brought_metric, graph_metrics
 from server.candidates.candidate import AwaitedEvaluation, Evaluation, MetricValue
 from server.candidates.search_store import searches
 from server.candidates.states import DesiredState, EvaluationSource
@@ -35,6 +35,7 @@ from server.jobs.tables import jobs
 _AWAITED_UNDER = AWAITED_EVALUATIONS.by(awaited_evaluations.c.latency_key, awaited_evaluations.c.hardware_key).order_by(
     awaited_evaluations.c.candidate_id, awaited_evaluations.c.metric
 )
+_NEEDED = (awaited_evaluations.c.is_needed,)
 
 
 class EvaluationStore(Store):
@@ -192,13 +193,19 @@ class EvaluationStore(Store):
         return tuple((row[0], row[1], row[2]) for row in self._connection.execute(statement))
 
     def num_awaited_evaluations(self, search_id: str) -> int:
-        """How many evaluations a search waits for."""
+        """How many evaluations a search waits for; what its candidates do not need is not counted."""
         statement = (
             sa.select(sa.func.count())
             .select_from(awaited_evaluations)
-            .where(awaited_evaluations.c.search_id == search_id)
+            .where(awaited_evaluations.c.search_id == search_id, awaited_evaluations.c.is_needed)
         )
         return int(self._connection.execute(statement).scalar_one())
+
+    def await_aside(self, search_id: str, metrics: Sequence[Metric]) -> None:
+        """Note that the candidates of a search do not need what they await of these metrics any more."""
+        a = awaited_evaluations.c
+        of_search = sa.and_(a.search_id == search_id, a.metric.in_(list(metrics)))
+        self._connection.execute(sa.update(awaited_evaluations).where(of_search).values(is_needed=False))
 
     def settle_awaited(self, candidate_id: str, metric: Metric) -> bool:
         """Take one off the list; False where it was not awaited."""
@@ -206,13 +213,13 @@ class EvaluationStore(Store):
             self._settle(awaited_evaluations.c.candidate_id == candidate_id, awaited_evaluations.c.metric == metric) > 0
         )
 
-    def settle_awaited_of_candidate(self, candidate_id: str) -> None:
-        """Take everything one candidate waits for off the list."""
-        self._settle(awaited_evaluations.c.candidate_id == candidate_id)
+    def settle_awaited_of_candidate(self, candidate_id: str, *, needed_only: bool = False) -> None:
+        """Take everything one candidate waits for off the list, or what it needs alone."""
+        self._settle(awaited_evaluations.c.candidate_id == candidate_id, *_NEEDED[:needed_only])
 
-    def settle_awaited_of_search(self, search_id: str) -> None:
-        """Take everything a search waits for off the list."""
-        self._settle(awaited_evaluations.c.search_id == search_id)
+    def settle_awaited_of_search(self, search_id: str, *, needed_only: bool = False) -> None:
+        """Take everything a search waits for off the list, or what its candidates need alone."""
+        self._settle(awaited_evaluations.c.search_id == search_id, *_NEEDED[:needed_only])
 
     def _settle(self, *conditions: sa.ColumnElement[bool]) -> int:
         return int(self._connection.execute(sa.delete(awaited_evaluations).where(*conditions)).rowcount)
@@ -232,7 +239,7 @@ def _value_of_texts(
 
 def _provided(evaluation: Evaluation) -> Evaluation:
     """Say which package and version the metric of an evaluation comes from, where that is not said."""
-    brought = all_metrics().brought.get(evaluation.metric.name)
+    brought = brought_metric(evaluation.metric.name)
     outside = evaluation.source is EvaluationSource.EXTERNAL  # the package's own code did not find it
     if evaluation.provider is not None or brought is None or outside:
         return evaluation

@@ -80,9 +80,13 @@ def set_search_state(tx: Transaction, search: Search, state: SearchState, reason
 def finish_candidate(
     tx: Transaction, search: Search, candidate: Candidate, state: CandidateState, reason: str = ""
 ) -> Search:
-    """Move a candidate of a locked search to a final state; returns the search with its counts."""
+    """Move a candidate of a locked search to a final state; returns the search with its counts.
+
+    What it did not need to be complete still comes, where it is.
+    """
     check_transition("candidate", candidate.id, CANDIDATE_TRANSITIONS, candidate.state, state)
-    EvaluationStore(tx).settle_awaited_of_candidate(candidate.id)
+    is_complete = state is CandidateState.COMPLETE
+    EvaluationStore(tx).settle_awaited_of_candidate(candidate.id, needed_only=is_complete)
     ended = replace(candidate, state=state, reason=reason, finished_at=tx.now())
     CandidateStore(tx).save_candidate(ended)
     EventStore(tx).append_event(candidate_event(ended, search.spec.own_metrics()))
@@ -138,8 +142,20 @@ def record_value(
     EvaluationStore(tx).settle_awaited(candidate.id, evaluation.metric)
     updated = candidate.with_value(evaluation.known)
     CandidateStore(tx).save_candidate(updated)
-    if not updated.state.final and not EvaluationStore(tx).awaited_evaluations_of(candidate.id):
+    awaited = EvaluationStore(tx).awaited_evaluations_of(candidate.id)
+    if not updated.state.final and not any(one.is_needed for one in awaited):
         return finish_candidate(tx, search, updated, CandidateState.COMPLETE)
+    return search
+
+
+def drop_needs(tx: Transaction, search: Search) -> Search:
+    """Complete the candidates of a locked search that wait only for boards which its amended spec does not need."""
+    needed = search.spec.needed_boards()
+    unneeded = [board.metric for board in search.spec.all_boards() if board not in needed]
+    EvaluationStore(tx).await_aside(search.id, unneeded)
+    for candidate in CandidateStore(tx).unfinished_candidates(search.id):
+        if not any(one.is_needed for one in EvaluationStore(tx).awaited_evaluations_of(candidate.id)):
+            search = finish_candidate(tx, search, candidate, CandidateState.COMPLETE)
     return search
 
 
@@ -175,11 +191,14 @@ def advance(tx: Transaction, search: Search, settings: SearchSettings) -> Search
 
 
 def end_search(tx: Transaction, search: Search, state: SearchState, reason: str) -> Search:
-    """End a locked search: its jobs are stopped or reassigned, its unfinished candidates end as FAILED or cancelled."""
+    """End a locked search: its jobs are stopped or reassigned, its unfinished candidates end as FAILED or cancelled.
+
+    Of one that is completed, measurements that none of its candidates needed go on: the board may be away.
+    """
     why = CANCELLED_WITH_SEARCH if state is SearchState.CANCELLED else f"the search was {state.value}"
-    EvaluationStore(tx).settle_awaited_of_search(search.id)
+    EvaluationStore(tx).settle_awaited_of_search(search.id, needed_only=state is SearchState.COMPLETED)
     for job in JobStore(tx).active_jobs_of_search(search.id):
-        if not _reassign(tx, job):
+        if not _reassign(tx, job) and not _awaited_by(tx, job):
             stop_job(tx, job.id)
     for candidate in CandidateStore(tx).unfinished_candidates(search.id):
         search = finish_candidate(tx, search, candidate, CandidateState.FAILED, why)
@@ -195,6 +214,14 @@ def end_candidate(tx: Transaction, search: Search, candidate: Candidate, state: 
         if job.candidate_id == candidate.id and not _reassign(tx, job, to_own_search=True):
             stop_job(tx, job.id)
     return finish_candidate(tx, search, candidate, state, reason)
+
+
+def _awaited_by(tx: Transaction, job: Job) -> bool:
+    """Whether a candidate of its own search awaits the measurement of a job."""
+    if job.latency_key is None or job.hardware_key is None:
+        return False
+    awaited = EvaluationStore(tx).awaited_evaluations_under(job.latency_key, job.hardware_key)
+    return any(one.search_id == job.search_id for one in awaited)
 
 
 def _reassign(tx: Transaction, job: Job, *, to_own_search: bool = False) -> bool:

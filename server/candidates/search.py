@@ -10,6 +10,7 @@ from datetime import datetime
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.plugins.doors import Door, Provider
 from server.access.principal import Principal
+from server.candidates.boards import Board
 from server.candidates.spec import SearchSpec
 from server.candidates.states import DesiredState, EndReason, SearchState
 from server.core.errors import InvalidValueError
@@ -94,7 +95,8 @@ class Search:
         spec: what it goes by: what was asked for, with its amendments written into it.
         state: what it does now; `desired_state` is what its owner wants.
         reason: why it is in this state, for people; empty where there is nothing to say.
-        hardware_key: digest its latencies are filed under; None where latency is not wanted.
+        hardware_key: digest that latencies on its device are filed under; None where they are not wanted.
+        board_hardware_keys: the same of the further boards that its spec names, by their names there.
         supernet_id: supernet it evaluates with; None where accuracy is not wanted.
         supernet_version_id: version it started with; None until the supernet is ready.
         checkpoint_seq: number of the last committed step; 0 before the first.
@@ -113,6 +115,7 @@ class Search:
     desired_state: DesiredState
     reason: str = ""
     hardware_key: str | None = None
+    board_hardware_keys: Mapping[str, str] = field(default_factory=dict)
     supernet_id: str | None = None
     supernet_version_id: str | None = None
     checkpoint_seq: int = 0
@@ -132,13 +135,17 @@ class Search:
         """Short name of it, taken wherever its id is."""
         return short_id(self.id)
 
+    def hardware_key_on(self, board: Board) -> str | None:
+        """Digest that latencies on one of its boards are filed under; None where none are measured there."""
+        return self.hardware_key if board.is_own_device else self.board_hardware_keys.get(board.name)
+
     @property
     def words(self) -> str:
         """What it is found by besides its state: name, labels, ids, space, algorithm, kind of device, owner."""
         spec = self.spec
-        device_type = None if spec.device is None else spec.device.device_type
+        device_types = " ".join(dict.fromkeys(board.device.device_type for board in spec.all_boards())) or None
         owner = None if self.owner is None else self.owner.name
-        said = (spec.name, self.id, self.supernet_id, spec.space.id, spec.algorithm.kind, device_type, owner)
+        said = (spec.name, self.id, self.supernet_id, spec.space.id, spec.algorithm.kind, device_types, owner)
         return found_by(*said, labels=spec.labels)
 
 

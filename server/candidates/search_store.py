@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,6 +30,7 @@ searches = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("space_id", Label, nullable=False),
     sa.Column("hardware_key", Digest),
+    sa.Column("board_hardware_keys", JsonOf(Mapping[str, str]), nullable=False, server_default="{}"),
     sa.Column("supernet_id", Id, sa.ForeignKey("supernets.id"), index=True),
     sa.Column("supernet_version_id", Id),
     sa.Column("checkpoint_seq", sa.BigInteger, nullable=False),

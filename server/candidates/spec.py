@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, ModelWrapValidatorHandler, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    ModelWrapValidatorHandler,
+    Tag,
+    model_validator,
+)
 
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.measurement import ValidityPolicy
 from nas_engine.domain.measuring.image_set import MAX_IMAGES
-from nas_engine.domain.measuring.profile import ProfileName
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import TOP1, declaration_of, is_cheap, is_evaluated, searched_names, stored_metric
+from nas_engine.domain.metrics import (
+    LATENCY_US,
+    TOP1,
+    declaration_of,
+    is_cheap,
+    is_evaluated,
+    latency_on,
+    searched_names,
+    stored_metric,
+)
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.text import did_you_mean
 from nas_engine.settings.algorithms import Nsga2Settings, WarmStartSettings
@@ -36,6 +49,7 @@ from nas_engine.settings.kinds.declared import read_settings
 from nas_engine.settings.shifting import Comparison, ShiftingSettings
 from nas_engine.settings.stopping import StopSettings
 from nas_engine.settings.training import TrainingSpec
+from server.candidates.boards import OWN_DEVICE, Board, BoardName, BoardSpec, MeasurementSpec, check_boards
 from server.core.errors import InvalidSpecError, InvalidValueError, SpecViolation, json_pointer
 from server.core.spec_documents import parse_spec
 from server.fleet.device_spec import DeviceSpec
@@ -60,43 +74,6 @@ class BudgetSpec(SpecPart):
 
     num_candidates: int = Field(ge=1, le=1_000_000)
     """Number of distinct architectures that the algorithm proposes in total; measuring one again does not count."""
-
-
-class Confirmation(StrEnum):
-    """What is measured once more before a search ends."""
-
-    NONE = "none"
-    FRONT = "front"
-    CONFIDENT = "confident"
-
-
-class MeasurementSpec(SpecPart):
-    """How latency is measured on the device."""
-
-    profile: ProfileName = "standard"
-    """Measurement profile: how many runs, how long a warm-up and how narrow an interval a measurement needs."""
-
-    validity_policy: ValidityPolicy = ValidityPolicy.REQUIRE
-    """Which measurements steer the search. `require`: only valid ones (boards); `accept_flagged`: noisy ones too, shown
-    as such."""
-
-    reuse: bool = True
-    """Whether to take a measurement made before under the same latency key and hardware key instead of measuring
-    again."""
-
-    confirm: Confirmation = Confirmation.NONE
-    """What is measured once more before the search ends: nothing, its front, or everything that is not dominated beyond
-    its 95 % confidence interval. A front that changes by it is confirmed again; each candidate at most once."""
-
-    max_attempts: int = Field(default=3, ge=1, le=20)
-    """Number of attempts per model, after which its candidates are reported as failed."""
-
-    timeout_s: float = Field(default=300.0, gt=0, le=86_400)
-    """Longest time one measurement may take on the device, in seconds."""
-
-    layer_times: bool = later(False)
-    """Whether the device also says how long each layer takes, where its runtime has a profiler: in a run of about a
-    second after everything that is timed, which changes no latency."""
 
 
 def _with_auto(schema: dict[str, Any]) -> None:
@@ -173,6 +150,11 @@ class SearchSpec(SpecPart):
     device: DeviceSpec | None = None
     """Device that latency is measured on, chosen by its type and labels; needed where latency_us is wanted, unless the
     space is a table of results that holds it."""
+
+    boards: Annotated[dict[BoardName, BoardSpec], AfterValidator(check_boards)] = later({}, max_length=8)
+    """Further boards that every candidate is measured on, by a name of yours, such as `rk3588`: the metric
+    `latency_us@rk3588` is the latency there, wherever a metric is named. A board that no objective and no constraint
+    needs is measured beside them, and the search waits for none of it. Absent: `device` alone."""
 
     measurement: MeasurementSpec = Field(default_factory=MeasurementSpec)
     """Settings of how latency is measured."""
@@ -266,7 +248,8 @@ class SearchSpec(SpecPart):
         Raises:
             InvalidValueError: no search may look at one of that name, and this one declares none.
         """
-        known = (*searched_names(), *(metric.name for metric in self.own_metrics()))
+        on_boards = (latency_on(board).name for board in self.boards)
+        known = (*searched_names(), *(metric.name for metric in self.own_metrics()), *on_boards)
         if name not in known:
             names = ", ".join(dict.fromkeys(known))
             raise InvalidValueError(f"unknown metric {name!r}: use one of {names}{did_you_mean(name, known)}")
@@ -309,15 +292,39 @@ class SearchSpec(SpecPart):
         outside = self.external_metrics()
         return tuple(metric for metric in self.awaited_metrics() if metric not in outside)
 
+    def all_boards(self) -> tuple[Board, ...]:
+        """The boards that the spec names: the one of `device` first, then those of `boards`."""
+        own = self.measurement
+        first = [] if self.device is None else [(OWN_DEVICE, LATENCY_US, self.device, own)]
+        further = [(name, latency_on(name), one.device, one.measurement or own) for name, one in self.boards.items()]
+        return tuple(
+            Board(name=name, metric=metric, device=device, measurement=measurement)
+            for name, metric, device, measurement in (*first, *further)
+        )
+
+    def measured_boards(self) -> tuple[Board, ...]:
+        """Those of `all_boards` that candidates are measured on; `device` may be there for something else alone."""
+        return tuple(one for one in self.all_boards() if not one.is_own_device or LATENCY_US in self.metrics())
+
+    def needed_boards(self) -> tuple[Board, ...]:
+        """Those of `measured_boards` that an objective or a constraint needs."""
+        wanted = self.metrics()
+        return tuple(one for one in self.all_boards() if one.metric in wanted)
+
+    def board_of(self, metric: Metric) -> Board | None:
+        """The board whose latencies are filed under a metric; None where it is no latency of this search."""
+        return next((one for one in self.all_boards() if one.metric == metric), None)
+
 
 def _declared_names(document: object) -> list[str]:
-    """Names that the document of a spec, right or wrong, declares metrics by."""
+    """Names that the document of a spec, right or wrong, declares metrics by, and those of latencies on its boards."""
     if isinstance(document, SearchSpec):
-        return [one.metric for one in document.external]
-    external = document.get("external") if isinstance(document, dict) else None
+        return [*(one.metric for one in document.external), *(latency_on(name).name for name in document.boards)]
+    external, boards = (document.get(name) if isinstance(document, dict) else None for name in ("external", "boards"))
     listed = external if isinstance(external, list | tuple) else ()
     named = [one.get("metric") if isinstance(one, dict) else getattr(one, "metric", None) for one in listed]
-    return [name for name in named if isinstance(name, str)]
+    on_boards = [latency_on(name).name for name in boards if isinstance(name, str)] if isinstance(boards, dict) else []
+    return [*(name for name in named if isinstance(name, str)), *on_boards]
 
 
 _AUTO = {"kind": "auto"}

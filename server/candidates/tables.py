@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 
 from nas_engine.domain.architecture import Genotype
@@ -26,6 +28,7 @@ candidates = sa.Table(
     sa.Column("arch_id", Digest, sa.ForeignKey("architectures.arch_id"), nullable=False, index=True),
     sa.Column("genotype", JsonOf(Genotype), nullable=False),
     sa.Column("latency_key", Digest),
+    sa.Column("latency_keys", JsonOf(Mapping[str, str]), nullable=False, server_default="{}"),
     sa.Column("state", EnumText(CandidateState), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("model_sha256", Digest),
@@ -113,6 +116,7 @@ awaited_evaluations = sa.Table(
     sa.Column("supernet_version_id", Id),
     sa.Column("latency_key", Digest),
     sa.Column("hardware_key", Digest),
+    sa.Column("is_needed", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Index("ix_awaited_evaluations_latency_key_hardware_key", "latency_key", "hardware_key"),
 )
 

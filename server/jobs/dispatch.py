@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -222,9 +222,12 @@ class Dispatch:
         """Note that a worker ends."""
         self._uow.write(lambda tx: WorkerStore(tx).leave(worker_id))
 
-    def search_waits_for(self, search_id: str) -> str:
+    def search_waits_for(self, search_id: str, group: Callable[[Job], str] = lambda _: "") -> str:
         """In words, what stands in the way of a search besides its turn: that no worker lives, or what the next
         device's job waits for; empty where there is no job, or nothing to say.
+
+        Args:
+            group: of a device's job; what the next job of each group waits for is said, after the group's name.
         """
 
         def look(tx: Transaction) -> tuple[tuple[Job, ...], str]:
@@ -235,11 +238,14 @@ class Dispatch:
         waiting, no_worker = self._uow.read(look)
         if no_worker:
             return no_worker
+        said: dict[str, str] = {}
         for job in waiting:
             if job.state is JobState.QUEUED and self.kinds[job.kind].executor.topic is Topic.DEVICE_JOBS:
-                place = self.place(job.id)
-                return "" if place is None or place.takers is None else place.takers.waiting_for
-        return ""
+                name = group(job)
+                if name not in said:
+                    place = self.place(job.id)
+                    said[name] = "" if place is None or place.takers is None else place.takers.waiting_for
+        return "; ".join(f"{name}: {reason}" if name else reason for name, reason in said.items() if reason)
 
     def depths(self) -> tuple[QueueDepth, ...]:
         """How many jobs of each kind wait and run."""

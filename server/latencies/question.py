@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from nas_engine.domain.architecture import Architecture, Genotype
 from nas_engine.domain.measuring.environment import Dtype, HardwareKey
 from nas_engine.settings.base import Identifier, SpaceSpec, SpecPart
-from server.candidates.spec import MeasurementSpec
+from server.candidates.boards import MeasurementSpec
 
 MAX_NETWORKS = 200
 MAX_DEVICES = 10

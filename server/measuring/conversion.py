@@ -100,11 +100,16 @@ class ConversionResults:
         current = dict(searches)
         for awaited in EvaluationStore(tx).awaited_evaluations_under(payload.latency_key, payload.hardware_key):
             search, candidate = current[awaited.search_id], CandidateStore(tx).get_candidate(awaited.candidate_id)
-            reason = npu_refusal(search, model.cpu_operators)
-            if reason and not candidate.state.final:
+            board = search.spec.board_of(awaited.metric)
+            if board is None:
+                continue
+            reason = npu_refusal(board, model.cpu_operators)
+            if reason and not awaited.is_needed:
+                EvaluationStore(tx).settle_awaited(candidate.id, awaited.metric)
+            elif reason and not candidate.state.final:
                 current[search.id] = end_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
             else:
-                self._latency.order_measurement(tx, search, candidate, model)
+                self._latency.order_measurement(tx, search, board, candidate, model)
         for search in current.values():
             advance(tx, search, self._settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas_engine.domain.metric import Metric
 from nas_engine.domain.plugins.doors import Door
 from server.candidates.completion import (
     brought_to_search,
@@ -26,8 +27,11 @@ def measuring_kinds(settings: SearchSettings) -> tuple[KindOfJob, ...]:
     """List the kinds CONVERT and MEASURE with their payloads and what their ends mean."""
 
     def measuring_failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
-        def would_have_served(search: Search) -> bool:
-            spec = search.spec.measurement
+        def would_have_served(search: Search, metric: Metric) -> bool:
+            board = search.spec.board_of(metric)
+            if board is None or (search.spec.boards and board.device.device_type != job.target.device_type):
+                return False
+            spec = board.measurement
             return (spec.profile, spec.validity_policy) == (job.payload["profile"], job.payload["validity_policy"])
 
         fail_awaited(tx, job, failure, settings, would_have_served)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from server.access.principal import Principal
 from server.artifacts.artifact import WeightsOrigin
 from server.artifacts.store import ArtifactStore
-from server.candidates.spec import MeasurementSpec
+from server.candidates.boards import MeasurementSpec
 from server.core.database.transaction import Transaction
 from server.core.database.wakeups import Topic
 from server.fleet.device import HardwareProfile

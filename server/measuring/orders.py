@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.measuring.profile import PROFILE_NAMES, ProfileName
-from nas_engine.domain.metrics import LATENCY_US
+from nas_engine.domain.metric import Metric
 from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.store import ArtifactStore
+from server.candidates.boards import Board
 from server.candidates.candidate import AwaitedEvaluation, Candidate, Evaluation
+from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import (
     end_candidate,
@@ -26,7 +28,6 @@ from server.core.database.wakeups import Topic
 from server.core.errors import InvalidValueError
 from server.core.ids import IdPrefix, new_id
 from server.fleet.device import HardwareProfile
-from server.fleet.device_spec import DeviceSpec
 from server.fleet.selection import converter_labels, format_for
 from server.fleet.sharing.sharing import serves_better
 from server.fleet.store import DeviceStore, HardwareStore
@@ -49,18 +50,19 @@ def record_latency(
     tx: Transaction,
     search: Search,
     candidate: Candidate,
+    metric: Metric,
     measurement: MeasurementRecord,
     source: EvaluationSource,
     attempt: int,
 ) -> Search:
-    """Give a candidate the p50 of a measurement as its latency; that of a simulator is labelled so."""
+    """Give a candidate the p50 of a measurement as its latency on a board; that of a simulator is labelled so."""
     if source is EvaluationSource.MEASURED and measurement.kind is MeasurementKind.SIMULATED:
         source = EvaluationSource.SIMULATED
     evaluation = Evaluation(
         id=new_id(IdPrefix.EVALUATION),
         search_id=search.id,
         candidate_id=candidate.id,
-        metric=LATENCY_US,
+        metric=metric,
         value=measurement.stats.p50_us,
         uncertainty=measurement.standard_error_us,
         validity=measurement.validity,
@@ -73,13 +75,15 @@ def record_latency(
     return record_value(tx, search, candidate, evaluation)
 
 
-def serves(search: Search, measurement: MeasurementRecord) -> bool:
-    """Whether a measurement may steer a search: same hardware of the same type, thorough and trustworthy enough."""
-    policy = search.spec.measurement.validity_policy
+def serves(search: Search, board: Board, measurement: MeasurementRecord) -> bool:
+    """Whether a measurement may steer a search as its latency on a board: same hardware of the same type, thorough and
+    trustworthy enough.
+    """
+    policy = board.measurement.validity_policy
     return (
-        search.hardware_key == measurement.hardware_key
-        and _device(search).device_type == measurement.device_type
-        and measurement.profile in profiles_from(search.spec.measurement.profile)
+        search.hardware_key_on(board) == measurement.hardware_key
+        and board.device.device_type == measurement.device_type
+        and measurement.profile in profiles_from(board.measurement.profile)
         and policy.accepts(measurement.flags)
         and not measurement.suspect
     )
@@ -100,87 +104,108 @@ class LatencyScheduler:
     def __init__(self, settings: SearchSettings) -> None:
         self._settings = settings
 
-    def request(self, tx: Transaction, search: Search, candidate: Candidate, attempt: int = 1) -> Search:
-        """See to it that a candidate gets a latency: at once where one is known, else by a job.
+    def request(
+        self, tx: Transaction, search: Search, candidate: Candidate, attempts: Mapping[Metric, int] | None = None
+    ) -> Search:
+        """See to it that a candidate gets its latencies: at once where one is known, else by a job.
 
-        A job under way is locked before measurements are looked up, so that it cannot end between the two.
+        What is known is recorded last: it must not complete the candidate while another board is still to be asked.
+
+        Args:
+            attempts: number of the evaluation by the metric of each board to measure on; None for the first on each.
         """
-        profile = self._hardware(tx, search)
-        latency_key = _latency_key(candidate)
-        under_way = JobStore(tx).lock_active_job(measure_key(search, latency_key)) or JobStore(tx).lock_active_job(
-            _convert_key(profile, latency_key)
-        )
-        if under_way is not None and under_way.kind is JobKind.MEASURE:
-            _take_over(tx, under_way, search, candidate.id)
-        model = self._model(tx, candidate, profile)
-        if model is not None and (reason := npu_refusal(search, model.cpu_operators)) and not candidate.state.final:
-            return end_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
-        known = self.known(tx, search, latency_key)
-        if known is not None and attempt == 1:
-            return record_latency(tx, search, candidate, known, EvaluationSource.REUSED, attempt)
-        EvaluationStore(tx).await_evaluations(
-            [
-                AwaitedEvaluation(
-                    search_id=search.id,
-                    candidate_id=candidate.id,
-                    metric=LATENCY_US,
-                    attempt=attempt,
-                    latency_key=latency_key,
-                    hardware_key=profile.hardware_key,
-                )
-            ]
-        )
-        if under_way is None:
-            if model is None:
-                self._order_conversion(tx, search, candidate, profile)
-            else:
-                self.order_measurement(tx, search, candidate, model)
+        wanted = search.spec.metrics()
+        boards = [one for one in search.spec.measured_boards() if attempts is None or one.metric in attempts]
+        found: list[tuple[Board, MeasurementRecord]] = []
+        for board in boards:
+            attempt, is_needed = (attempts or {}).get(board.metric, 1), board.metric in wanted
+            profile = self._hardware(tx, search, board)
+            latency_key = candidate.latency_key_on(board)
+            # Locked before measurements are looked up, so that it cannot end between the two.
+            under_way = JobStore(tx).lock_active_job(measure_key(search, board, latency_key))
+            under_way = under_way or JobStore(tx).lock_active_job(_convert_key(profile, latency_key))
+            if under_way is not None and under_way.kind is JobKind.MEASURE:
+                _take_over(tx, under_way, search, candidate.id)
+            model = self._model(tx, candidate, board, profile)
+            if model is not None and (reason := npu_refusal(board, model.cpu_operators)):
+                if not is_needed:
+                    continue
+                if not candidate.state.final:
+                    return end_candidate(tx, search, candidate, CandidateState.INFEASIBLE, reason)
+            known = self.known(tx, search, board, latency_key)
+            if known is not None and attempt == 1:
+                found.append((board, known))
+                if len(boards) == 1:
+                    continue
+            EvaluationStore(tx).await_evaluations(
+                [
+                    AwaitedEvaluation(
+                        search_id=search.id,
+                        candidate_id=candidate.id,
+                        metric=board.metric,
+                        attempt=attempt,
+                        latency_key=latency_key,
+                        hardware_key=profile.hardware_key,
+                        is_needed=is_needed,
+                    )
+                ]
+            )
+            if under_way is None and (known is None or attempt > 1):
+                if model is None:
+                    self._order_conversion(tx, search, board, candidate, profile)
+                else:
+                    self.order_measurement(tx, search, board, candidate, model)
+        for board, known in found:
+            current = CandidateStore(tx).get_candidate(candidate.id) if len(boards) > 1 else candidate
+            search = record_latency(tx, search, current, board.metric, known, EvaluationSource.REUSED, 1)
         return search
 
-    def known(self, tx: Transaction, search: Search, latency_key: str) -> MeasurementRecord | None:
-        """An earlier measurement that may steer this search."""
-        spec = search.spec.measurement
+    def known(self, tx: Transaction, search: Search, board: Board, latency_key: str) -> MeasurementRecord | None:
+        """An earlier measurement that may steer this search as its latency on a board."""
+        spec = board.measurement
         if not spec.reuse:
             return None
-        profile = self._hardware(tx, search)
+        profile = self._hardware(tx, search, board)
         found = find_reusable(
             tx,
             latency_key,
             profile,
-            _device(search).device_type,
+            board.device.device_type,
             profiles_from(spec.profile),
             spec.validity_policy,
         )
-        return found if found is not None and serves(search, found) else None
+        return found if found is not None and serves(search, board, found) else None
 
-    def order_measurement(self, tx: Transaction, search: Search, candidate: Candidate, model: ModelFile) -> Job:
+    def order_measurement(
+        self, tx: Transaction, search: Search, board: Board, candidate: Candidate, model: ModelFile
+    ) -> Job:
         """Queue the measuring job of a candidate whose model file is there; shared with whoever awaits the same."""
-        profile = self._hardware(tx, search)
-        device = _device(search)
-        latency_key = _latency_key(candidate)
+        profile = self._hardware(tx, search, board)
+        device, spec = board.device, board.measurement
+        latency_key = candidate.latency_key_on(board)
         payload = MeasurePayload(
             model_sha256=model.sha256,
             model_format=model.format,
-            profile=search.spec.measurement.profile,
+            profile=spec.profile,
             dtype=device.dtype,
             batch=device.batch,
             latency_key=latency_key,
             hardware_key=profile.hardware_key,
             core_mask=profile.key.identity.core_mask,
-            validity_policy=search.spec.measurement.validity_policy,
-            timeout_s=search.spec.measurement.timeout_s,
+            validity_policy=spec.validity_policy,
+            timeout_s=spec.timeout_s,
             arch_id=candidate.arch_id,
             cpu_operators=model.cpu_operators,
-            layer_times=search.spec.measurement.layer_times,
+            layer_times=spec.layer_times,
         )
         tx.wake(Topic.DEVICE_JOBS)
         job = JobStore(tx).add_job(
             NewJob(
                 kind=JobKind.MEASURE,
                 payload=payload.to_json(),
-                dedupe_key=measure_key(search, latency_key),
+                dedupe_key=measure_key(search, board, latency_key),
                 priority=search.spec.priority,
-                max_attempts=search.spec.measurement.max_attempts,
+                max_attempts=spec.max_attempts,
                 target=JobTarget(device_type=device.device_type, pool_key=profile.pool_key, labels=dict(device.labels)),
                 search_id=search.id,
                 owner=search.owner,
@@ -193,10 +218,9 @@ class LatencyScheduler:
         return job
 
     def _order_conversion(
-        self, tx: Transaction, search: Search, candidate: Candidate, profile: HardwareProfile
+        self, tx: Transaction, search: Search, board: Board, candidate: Candidate, profile: HardwareProfile
     ) -> None:
-        device = _device(search)
-        latency_key = _latency_key(candidate)
+        device, latency_key = board.device, candidate.latency_key_on(board)
         # A supernet that shifts has other weights by the time its candidates are judged, or even another classifier.
         inherited = search.supernet_version_id is not None and search.spec.shifting is None
         payload = ConvertPayload(
@@ -229,18 +253,20 @@ class LatencyScheduler:
         )
         tx.wake(Topic.WORKER_JOBS)
 
-    def _model(self, tx: Transaction, candidate: Candidate, profile: HardwareProfile) -> ModelFile | None:
+    def _model(self, tx: Transaction, candidate: Candidate, board: Board, profile: HardwareProfile) -> ModelFile | None:
         format = format_for(profile.key.identity.runtime)
         # Latency does not depend on weights: any export under this key will do.
-        export = ArtifactStore(tx).find_export(_latency_key(candidate), format, tuple(WeightsOrigin), None)
-        if candidate.model_sha256 is not None and (export is None or export.sha256 != candidate.model_sha256):
-            return ModelFile(candidate.model_sha256, format)
+        export = ArtifactStore(tx).find_export(candidate.latency_key_on(board), format, tuple(WeightsOrigin), None)
+        given = candidate.model_sha256 if board.is_own_device else None
+        if given is not None and (export is None or export.sha256 != given):
+            return ModelFile(given, format)
         return None if export is None else ModelFile(export.sha256, export.format, export.cpu_operators)
 
-    def _hardware(self, tx: Transaction, search: Search) -> HardwareProfile:
-        if search.hardware_key is None:
-            raise InvalidValueError(f"search {search.id} has no hardware key: its spec names no device")
-        return HardwareStore(tx).get_hardware(search.hardware_key)
+    def _hardware(self, tx: Transaction, search: Search, board: Board) -> HardwareProfile:
+        key = search.hardware_key_on(board)
+        if key is None:
+            raise InvalidValueError(f"search {search.id} has no hardware key of its board {board.name}")
+        return HardwareStore(tx).get_hardware(key)
 
 
 class SharedMeasurements:
@@ -273,8 +299,9 @@ class SharedMeasurements:
         job, search = JobStore(tx).lock_job(job_id), SearchStore(tx).get_search(search_id)
         if job.state is not JobState.QUEUED or job.latency_key is None:
             return False
-        if job.dedupe_key != measure_key(search, job.latency_key):  # it awaits another job under this key
-            return False
+        boards = search.spec.measured_boards()
+        if job.dedupe_key not in [measure_key(search, board, job.latency_key) for board in boards]:
+            return False  # it awaits another job under this key
         return _take_over(tx, job, search, candidate_id)
 
 
@@ -289,33 +316,20 @@ def _take_over(tx: Transaction, job: Job, search: Search, candidate_id: str) -> 
     return True
 
 
-def measure_key(search: Search, latency_key: str) -> str:
+def measure_key(search: Search, board: Board, latency_key: str) -> str:
     """Dedupe key of a measuring job: searches that would accept the same result share it."""
-    spec, device = search.spec.measurement, _device(search)
+    spec, device = board.measurement, board.device
     labels = ",".join(f"{k}={v}" for k, v in sorted(device.labels.items()))
     accepted = f"{spec.profile}:{spec.validity_policy}:{labels}"
-    return f"measure:{latency_key}:{search.hardware_key}:{device.device_type}:{accepted}"
+    return f"measure:{latency_key}:{search.hardware_key_on(board)}:{device.device_type}:{accepted}"
 
 
-def npu_refusal(search: Search, cpu_operators: Sequence[str]) -> str:
-    """Why the compiler's table makes an architecture infeasible for a search; empty where it does not."""
-    device = search.spec.device
-    if device is None or not device.npu_only or not cpu_operators:
+def npu_refusal(board: Board, cpu_operators: Sequence[str]) -> str:
+    """Why the compiler's table makes an architecture infeasible for a board; empty where it does not."""
+    if not board.device.npu_only or not cpu_operators:
         return ""
     return f"npu_only: the compiler leaves operators to the CPU: {', '.join(dict.fromkeys(cpu_operators))}"
 
 
 def _convert_key(profile: HardwareProfile, latency_key: str) -> str:
     return f"convert:{latency_key}:{format_for(profile.key.identity.runtime).value}:{profile.hardware_key}"
-
-
-def _latency_key(candidate: Candidate) -> str:
-    if candidate.latency_key is None:
-        raise InvalidValueError(f"candidate {candidate.id} has no latency key: its space has no layer graphs")
-    return candidate.latency_key
-
-
-def _device(search: Search) -> DeviceSpec:
-    if search.spec.device is None:
-        raise InvalidValueError(f"the spec of search {search.id} names no device: latency cannot be measured")
-    return search.spec.device

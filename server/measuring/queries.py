@@ -17,7 +17,8 @@ from server.access.principal import Principal
 from server.artifacts.artifact import ModelFormat, WeightsOrigin, check_sha256
 from server.artifacts.model_check import ModelFacts
 from server.artifacts.store import ArtifactStore
-from server.candidates.spec import FinalSpec, MeasurementSpec
+from server.candidates.boards import MeasurementSpec
+from server.candidates.spec import FinalSpec
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.database.wakeups import Topic
 from server.core.errors import InvalidSpecError, SpecViolation, json_pointer

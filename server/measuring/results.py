@@ -23,7 +23,6 @@ from nas_engine.domain.measurement import (
 )
 from nas_engine.domain.measuring.slow_models import too_slow
 from nas_engine.domain.measuring.validity import one_a_kind, recomputed_flags, united
-from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import advance, lock_searches, stop_unwanted
@@ -173,13 +172,16 @@ class MeasurementResults:
         searches = lock_searches(tx, {job.search_id, *(awaited.search_id for awaited in all_awaited)})
         for awaited in all_awaited:
             search = searches[awaited.search_id]
-            if awaited.metric == LATENCY_US and serves(search, record):
+            board = search.spec.board_of(awaited.metric)
+            if board is not None and serves(search, board, record):
                 candidate = CandidateStore(tx).get_candidate(awaited.candidate_id)
                 own = candidate.id == job.candidate_id
-                if own:
+                if own and board.is_own_device:
                     candidate = replace(candidate, model_sha256=record.model_sha256)
                 source = EvaluationSource.MEASURED if own else EvaluationSource.REUSED
-                searches[search.id] = record_latency(tx, search, candidate, record, source, awaited.attempt)
+                searches[search.id] = record_latency(
+                    tx, search, candidate, board.metric, record, source, awaited.attempt
+                )
         stop_unwanted(tx, record.latency_key, record.hardware_key)
         for search in searches.values():
             advance(tx, search, self._settings)

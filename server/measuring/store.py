@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from nas_engine.domain.measurement import DeviceClass, LatencyStats, Validity, ValidityFlag
 from nas_engine.domain.measuring.layer_times import LayerProfile
-from nas_engine.domain.metrics import LATENCY_US
+from nas_engine.domain.metric import Metric
 from nas_engine.domain.uncertainty import Interval
 from server.candidates.tables import evaluations
 from server.core.database.metadata import metadata
@@ -158,16 +159,19 @@ class MeasurementStore(Store):
             found |= {id: Interval(p50_us, low_us, high_us) for id, p50_us, low_us, high_us in rows}
         return found
 
-    def intervals_of_latencies(self, candidate_ids: Iterable[str]) -> dict[str, Interval]:
+    def intervals_of_latencies(
+        self, candidate_ids: Iterable[str], metrics: Sequence[Metric]
+    ) -> dict[str, dict[Metric, Interval]]:
         """Read the same of the measurements that these candidates' current latencies were taken from, by candidate."""
         e, m = evaluations.c, measurements.c
-        columns = (e.candidate_id, m.p50_us, m.ci95_low_us, m.ci95_high_us)
+        columns = (e.candidate_id, e.metric, m.p50_us, m.ci95_low_us, m.ci95_high_us)
+        by_name = {metric.name: metric for metric in metrics}
         statement = sa.select(*columns).select_from(evaluations.join(measurements, m.id == e.measurement_id))
-        found: dict[str, Interval] = {}
+        found: dict[str, dict[Metric, Interval]] = defaultdict(dict)
         for ids in chunks(candidate_ids):
-            wanted = statement.where(e.candidate_id.in_(ids), e.current, e.metric == LATENCY_US.name)
-            rows = self._connection.execute(wanted)
-            found |= {id: Interval(p50_us, low_us, high_us) for id, p50_us, low_us, high_us in rows}
+            wanted = statement.where(e.candidate_id.in_(ids), e.current, e.metric.in_(list(by_name)))
+            for id, name, p50_us, low_us, high_us in self._connection.execute(wanted):
+                found[id][by_name[name]] = Interval(p50_us, low_us, high_us)
         return found
 
     def measurement_of_lease(self, lease_id: str) -> MeasurementRecord | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.json_value import canonical_json
-from nas_engine.domain.measuring.environment import Dtype
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import LATENCY_US, all_metrics, declaration_of, words_for
+from nas_engine.domain.metrics import all_metrics, brought_metric, declaration_of, words_for
 from nas_engine.domain.plugins.doors import Door, PluginError, own_provider
 from nas_engine.domain.uncertainty import value_text
 from nas_engine.settings.external import ExternalMetricSpec
@@ -19,17 +18,16 @@ from nas_engine.settings.kinds.declared import SettingsError
 from nas_engine.settings.training import TrainingSpec
 from nas_engine.spaces.densenas.space import DenseSpace
 from server.access.principal import Principal
-from server.artifacts.artifact import ModelFormat
 from server.artifacts.artifacts import Artifacts
+from server.candidates.boards import OWN_DEVICE
 from server.candidates.search import UsedPlugin
 from server.candidates.search_store import SearchStore
 from server.candidates.spec import SearchSpec
 from server.core.database.transaction import Transaction
 from server.core.errors import NotFoundError, SpecViolation
 from server.fleet.device import HardwareProfile
-from server.fleet.selection import format_for, misfit, most_common_profile, none_classifies, profile_of, relabelled
-from server.fleet.store import DeviceStore
 from server.latency_tables.checks import cost_table_violations, table_violations
+from server.searches.boards.hardware import conversion_violations, hardware_of_boards
 from server.searches.feasibility import asked_text, unmet_by_measurements
 from server.searches.presets import preset_deviations
 from server.searches.value_sources import missing_sources
@@ -51,7 +49,8 @@ class SpecReport:
         bounds: range of every cheap metric over the space.
         space_size: number of genotypes; None for an unknown space.
         hardware: what latencies will be filed under; None where latency is not wanted, or nothing fits.
-        num_devices: devices that can measure for it.
+        board_hardware: the same of the further boards that it names, by their names; of those that something fits.
+        num_devices: devices that can measure for it, on every board.
         supernet: the supernet it names; None for an inline one, or none.
         plugins: what of it comes from packages other than hilnas itself.
         warnings: what speaks against it without forbidding it.
@@ -61,17 +60,11 @@ class SpecReport:
     bounds: Mapping[Metric, MetricBounds]
     space_size: int | None = None
     hardware: HardwareProfile | None = None
+    board_hardware: Mapping[str, HardwareProfile] = field(default_factory=dict)
     num_devices: int = 0
     supernet: Supernet | None = None
     plugins: tuple[UsedPlugin, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Fleet:
-    profile: HardwareProfile | None
-    num_devices: int
-    violations: tuple[SpecViolation, ...] = ()
 
 
 class Admission:
@@ -133,9 +126,10 @@ class Admission:
         violations += self._dataset(spec, space)
         violations += self._batches(spec, supernet)
         violations += _warm_start(tx, spec)
-        fleet = _fleet(tx, spec, owner)
+        fleet = hardware_of_boards(tx, spec, owner)
         violations += fleet.violations
-        violations += _converted(spec, fleet.profile)
+        for board in spec.all_boards():
+            violations += conversion_violations(spec, board, fleet.profiles.get(board.name))
         if (table_id := spec.algorithm.inputs().latency_table) is not None:
             violations += table_violations(
                 tx,
@@ -147,13 +141,15 @@ class Admission:
             )
         violations += self._cost_table(tx, spec)
         warnings: tuple[str, ...] = preset_deviations(spec)
-        if space is not None and fleet.profile is not None:
-            warnings += unmet_by_measurements(tx, spec.domain_constraints(), space, fleet.profile)
+        for board in spec.all_boards() if space is not None else ():
+            if space is not None and (profile := fleet.profiles.get(board.name)) is not None:
+                warnings += unmet_by_measurements(tx, spec.domain_constraints(), space, profile, board.metric)
         return SpecReport(
             violations=tuple(violations),
             bounds=bounds,
             space_size=None if space is None else space.size,
             hardware=fleet.profile,
+            board_hardware={name: one for name, one in fleet.profiles.items() if name != OWN_DEVICE},
             num_devices=fleet.num_devices,
             supernet=supernet,
             plugins=() if violations else self._plugins(spec, supernet),
@@ -192,7 +188,8 @@ class Admission:
             if dataset is not None:
                 used.append((Door.DATASETS, dataset.kind, dataset.provider))
         here = [metric for metric in spec.metrics() if metric not in spec.external_metrics()]
-        used += [(Door.METRICS, metric.name, all_metrics().get(metric.name).provider) for metric in here]
+        brought = {metric.name: brought_metric(metric.name) or all_metrics().get(metric.name) for metric in here}
+        used += [(Door.METRICS, name, one.provider) for name, one in brought.items()]
         return tuple(
             UsedPlugin(door=door, name=name, provider=provider)
             for door, name, provider in used
@@ -373,37 +370,3 @@ def _out_of_range(pointer: str, side: str, metric: Metric, bound: float, within:
         feasible_minimum=lower,
         feasible_maximum=upper,
     )
-
-
-def _fleet(tx: Transaction, spec: SearchSpec, owner: Principal | None) -> _Fleet:
-    """The one hardware key a search resolves to: that of most devices that fit and its owner may use, and why none
-    does.
-    """
-    wanted = spec.device
-    if wanted is None or not (LATENCY_US in spec.metrics() or spec.final.on_device_accuracy):
-        return _Fleet(None, 0)
-    profile = most_common_profile(tx, wanted, owner)
-    if profile is None:
-        return _Fleet(None, 0, (misfit(tx, wanted, owner),))
-    devices = [one for one in DeviceStore(tx).devices_of_type(wanted.device_type) if one.may_be_used_by(owner)]
-    fitting = sum(profile_of(device, wanted) == profile for device in devices)
-    found: Sequence[SpecViolation] = ()
-    if spec.final.on_device_accuracy:
-        found = none_classifies(profile, devices, "/final/on_device_accuracy")
-    return _Fleet(profile, fitting, tuple(found))
-
-
-def _converted(spec: SearchSpec, profile: HardwareProfile | None) -> Sequence[SpecViolation]:
-    """What a conversion for the board would lack."""
-    if profile is None or spec.device is None:
-        return ()
-    if format_for(profile.key.identity.runtime) is ModelFormat.ONNX:
-        return relabelled(spec.device, profile.key.identity.runtime)
-    if spec.device.dtype != Dtype.W8A8.value:
-        return ()
-    found = []
-    if spec.dataset is None and spec.supernet is None:
-        found.append(SpecViolation("/dataset", "w8a8 needs calibration images: name a data set or a supernet"))
-    if spec.device.batch != 1:
-        found.append(SpecViolation("/device/batch", "w8a8 is calibrated image by image: make the batch 1"))
-    return found

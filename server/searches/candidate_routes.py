@@ -14,7 +14,7 @@ from starlette.responses import Response
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.measurement import worst_of
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import BUILT_IN, DEVICE_TOP1, LATENCY_US, is_evaluated
+from nas_engine.domain.metrics import BUILT_IN, DEVICE_TOP1, LATENCY_US, is_evaluated, is_latency
 from nas_engine.domain.plugins.doors import Door, own_provider
 from nas_engine.domain.uncertainty import Interval, quantity_text, uncertain_text
 from server.access.auth import Permitted
@@ -54,6 +54,7 @@ from server.searches.candidate_schemas import (
     MetricValueResource,
     bound_of,
 )
+from server.searches.fronts.fronts import Front
 from server.searches.schemas import UsedPluginResource
 from server.searches.searches import Searches
 from server.spaces.routes import SpaceCatalogDep
@@ -228,16 +229,17 @@ class CandidateContext:
     """What a candidate alone does not know.
 
     Attributes:
-        hardware: by search; None where a search wants no latency.
+        hardware: that latencies of a search are filed under, by search and metric; none of what is from a table.
         plugins: what packages bring to a search, by search.
         classifications: what a device answered to test images, by candidate; the newest.
-        latencies: intervals that the samples of current latencies gave, by candidate: a standard error knows no side.
+        latencies: intervals that the samples of current latencies gave, by candidate and metric: a standard error knows
+            no side.
     """
 
-    hardware: Mapping[str, HardwareProfile | None]
+    hardware: Mapping[str, Mapping[Metric, HardwareProfile]]
     plugins: Mapping[str, tuple[UsedPlugin, ...]]
     classifications: Mapping[str, ClassificationRecord]
-    latencies: Mapping[str, Interval]
+    latencies: Mapping[str, Mapping[Metric, Interval]]
 
     @classmethod
     def of(
@@ -245,12 +247,16 @@ class CandidateContext:
     ) -> CandidateContext:
         """Read it for some candidates, in one query per kind of thing; `read_search` is not read again."""
         searches = {} if read_search is None else {read_search.id: read_search}
-        hardware: dict[str, HardwareProfile | None] = {}
+        hardware: dict[str, Mapping[Metric, HardwareProfile]] = {}
         plugins: dict[str, tuple[UsedPlugin, ...]] = {}
         for search_id in {candidate.search_id for candidate in candidates}:
             search = searches.get(search_id) or SearchStore(transaction).get_search(search_id)
-            key, plugins[search_id] = search.hardware_key, search.plugins
-            hardware[search_id] = None if key is None else HardwareStore(transaction).get_hardware(key)
+            plugins[search_id] = search.plugins
+            keys = {board.metric: search.hardware_key_on(board) for board in search.spec.all_boards()}
+            keys.setdefault(LATENCY_US, search.hardware_key)
+            hardware[search_id] = {
+                metric: HardwareStore(transaction).get_hardware(key) for metric, key in keys.items() if key is not None
+            }
         classified_ids = [candidate.id for candidate in candidates if DEVICE_TOP1 in candidate.current]
         answers = ClassificationStore(transaction).classifications_of_candidates(classified_ids)
         # Ordered by age: the last one stays.
@@ -264,7 +270,7 @@ class CandidateContext:
 
 def candidate_resource(candidate: Candidate, known: CandidateContext) -> CandidateResource:
     """One candidate: its latency with kind, validity and uncertainty."""
-    intervals = intervals_of(candidate, known.latencies.get(candidate.id))
+    intervals = intervals_of(candidate, known.latencies.get(candidate.id, {}))
     members = dict(zip(_AS_IT_IS, _as_it_is(candidate), strict=True))
     members |= CandidateResource.of_metrics({metric.name: one.value for metric, one in candidate.current.items()})
     members |= {
@@ -308,7 +314,7 @@ def _latency(
     latency = candidate.current.get(LATENCY_US)
     if latency is None:
         return None
-    hardware, interval = known.hardware.get(candidate.search_id), intervals[LATENCY_US]
+    hardware, interval = known.hardware.get(candidate.search_id, {}).get(LATENCY_US), intervals[LATENCY_US]
     return LatencyValue.of_stored(
         p50_us=latency.value,
         standard_error_us=latency.uncertainty,
@@ -327,20 +333,26 @@ def latency_kind(hardware: HardwareProfile | None) -> str:
     return TABLE_SOURCE if hardware is None else measurement_kind(hardware.key.identity.device_class).value
 
 
+def latency_kind_of(front: Front) -> str | None:
+    """What the latencies of a front are said to be at once; None where none are wanted, or each board's by itself."""
+    one_board = len(front.boards) == 1
+    return latency_kind(front.hardware) if one_board or LATENCY_US in front.search.spec.metrics() else None
+
+
 def evaluation_resources(
     tx: Transaction, found: Sequence[Evaluation], known: CandidateContext
 ) -> list[EvaluationResource]:
     """Evaluations of candidates, latencies with the interval that the samples of each gave."""
-    behind = {one.measurement_id for one in found if one.metric == LATENCY_US and one.measurement_id is not None}
+    behind = {one.measurement_id for one in found if is_latency(one.metric) and one.measurement_id is not None}
     latencies = MeasurementStore(tx).intervals_of_measurements(behind)
     return [_evaluation(one, known, latencies.get(one.measurement_id or "")) for one in found]
 
 
 def _evaluation(evaluation: Evaluation, known: CandidateContext, measured: Interval | None) -> EvaluationResource:
     """One evaluation with the packages behind it; of a latency, what kind of number it is and which engine gave it."""
-    provider, hardware = evaluation.provider, known.hardware.get(evaluation.search_id)
-    is_latency = evaluation.metric == LATENCY_US
-    engine = {} if hardware is None or not is_latency else dict(hardware.key.identity.runtime_versions)
+    provider = evaluation.provider
+    hardware = known.hardware.get(evaluation.search_id, {}).get(evaluation.metric)
+    engine = {} if hardware is None else dict(hardware.key.identity.runtime_versions)
     doors = {Door.SPACES}
     not_here = (EvaluationSource.TABLE, EvaluationSource.EXTERNAL)
     if is_evaluated(evaluation.metric) and evaluation.source not in not_here:
@@ -350,7 +362,7 @@ def _evaluation(evaluation: Evaluation, known: CandidateContext, measured: Inter
         used.append(UsedPlugin(door=Door.METRICS, name=evaluation.metric.name, provider=provider))
     return EvaluationResource.of(
         evaluation,
-        kind=latency_kind(hardware) if is_latency else None,
+        kind=latency_kind(hardware) if is_latency(evaluation.metric) else None,
         text=quantity_text(
             measured or Interval.of_error(evaluation.value, evaluation.uncertainty), evaluation.metric.unit
         ),

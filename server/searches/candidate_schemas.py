@@ -12,10 +12,10 @@ from pydantic_core import CoreSchema, core_schema
 from nas_engine.domain.measurement import Validity
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import column_for, declarations, searched_names
+from nas_engine.domain.metrics import ON_BOARD, column_for, declarations, searched_names
 from nas_engine.domain.text import did_you_mean
 from nas_engine.domain.uncertainty import Interval, quantity_text
-from nas_engine.settings.base import OWN_METRIC_PATTERN, OneOf, OneOfMetrics
+from nas_engine.settings.base import BOARD_METRIC_PATTERN, OWN_METRIC_PATTERN, OneOf, OneOfMetrics
 from server.candidates.candidate import MetricValue
 from server.candidates.spec import SearchSpec
 from server.candidates.states import CandidateState, EvaluationSource
@@ -47,14 +47,16 @@ class _Order(OneOf):
         super().__init__(lambda: (f"{sign}{name}" for name in ("seq", *searched_names()) for sign in ("", "-")))
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "anyOf": [{"enum": list(self._known())}, {"pattern": _OWN_ORDER}]}
+        patterns = [{"pattern": _OWN_ORDER}, {"pattern": _BOARD_ORDER}]
+        return {"type": "string", "anyOf": [{"enum": list(self._known())}, *patterns]}
 
     def _check(self, name: str, info: ValidationInfo) -> str:
-        return name if re.match(_OWN_ORDER, name) else super()._check(name, info)
+        is_looked_up = re.match(_OWN_ORDER, name) or re.match(_BOARD_ORDER, name)
+        return name if is_looked_up else super()._check(name, info)
 
 
-_OWN_NAME = OWN_METRIC_PATTERN.strip("^$")
-_OWN_ORDER = f"^-?{_OWN_NAME}$"
+_OWN_NAME, _BOARD_METRIC = OWN_METRIC_PATTERN.strip("^$"), BOARD_METRIC_PATTERN.strip("^$")
+_OWN_ORDER, _BOARD_ORDER = f"^-?{_OWN_NAME}$", f"^-?{_BOARD_METRIC}$"
 
 
 class _Bound:
@@ -75,7 +77,7 @@ class _Bound:
         return text
 
     def _pattern(self) -> str:
-        names = "|".join((*map(re.escape, searched_names()), _OWN_NAME))
+        names = "|".join((*map(re.escape, searched_names()), _OWN_NAME, _BOARD_METRIC))
         # So many digits, that every number which matches is finite.
         return rf"^({names}):(ge|le):-?[0-9]{{1,40}}(\.[0-9]{{1,40}})?([eE][+-]?[0-9]{{1,2}})?$"
 
@@ -85,7 +87,7 @@ def _what_is_wrong(text: str) -> str:
     name, *rest = text[:300].split(":")
     if len(rest) != 2:
         return "write metric:le:number (at most) or metric:ge:number (at least), such as latency_us:le:8000"
-    if name not in searched_names() and not re.fullmatch(_OWN_NAME, name):
+    if name not in searched_names() and not re.fullmatch(f"{_OWN_NAME}|{_BOARD_METRIC}", name):
         return f"there is no metric {name[:100]!r}{did_you_mean(name, searched_names())}"
     if rest[0] not in ("le", "ge"):
         return f"{rest[0][:100]!r} is neither le (at most) nor ge (at least)"
@@ -332,6 +334,13 @@ class CandidateResource(Resource):
     def state_text(self) -> str:
         """Its state for people."""
         return "cancelled" if self.is_cancelled else self.state.value
+
+    @property
+    def flags_text(self) -> str:
+        """The flags of its latency, and of those on further boards the worst of each, for people."""
+        own = [] if self.latency is None else [flag.value for flag in self.latency.flags]
+        further = [one for one in self.values if ON_BOARD in one.name and one.validity is not Validity.VALID]
+        return ", ".join([*own, *(f"{one.validity.value} ({one.name})" for one in further)])
 
 
 class EvaluationResource(Resource):

@@ -43,13 +43,17 @@ def nothing_feasible(tx: Transaction, search: Search) -> str | None:
 
 
 def unmet_by_measurements(
-    tx: Transaction, constraints: Sequence[Constraint], space: SpaceDescription, hardware: HardwareProfile
+    tx: Transaction,
+    constraints: Sequence[Constraint],
+    space: SpaceDescription,
+    hardware: HardwareProfile,
+    latency: Metric = LATENCY_US,
 ) -> tuple[str, ...]:
-    """Warn of bounds on latency that nothing of a space that was measured under a hardware key meets."""
+    """Warn of bounds on a latency that nothing of a space that was measured under its hardware key meets."""
     warnings = []
     kind = measurement_kind(hardware.key.identity.device_class)
     for constraint in constraints:
-        if constraint.metric != LATENCY_US:
+        if constraint.metric != latency:
             continue
         found = MeasurementStore(tx).measured_range(
             hardware.hardware_key, space.id, canonical_json(dict(space.parameters)), kind

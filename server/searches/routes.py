@@ -12,7 +12,6 @@ from starlette.responses import RedirectResponse, Response
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import LATENCY_US
 from server.access.auth import LABELS_FIT, Caller, Permitted, QuotasDep, ReferringDocument, check_priority
 from server.access.limits.idempotency import ONCE, Once, PermittedOnce, stored_response
 from server.access.limits.quotas import Quotas
@@ -46,9 +45,17 @@ from server.latency_tables.routes import Steering, SteeringDep, batch_path
 from server.searches.admission import SpecReport
 from server.searches.amending.amendment import SearchAmendment
 from server.searches.batches_as_searches import batch_as_search
-from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind
+from server.searches.boards.waiting import search_waits_for
+from server.searches.candidate_routes import CandidateContext, SearchesDep, candidate_resource, latency_kind_of
 from server.searches.fronts.fronts import Front, Fronts
-from server.searches.fronts.schemas import FrontObjectiveResource, FrontPointResource, FrontResource
+from server.searches.fronts.schemas import (
+    BOARD_WANTED,
+    BoardText,
+    FrontBoardResource,
+    FrontObjectiveResource,
+    FrontPointResource,
+    FrontResource,
+)
 from server.searches.history.times import time_of_search, times_of_searches
 from server.searches.schemas import (
     CheckpointResource,
@@ -188,7 +195,7 @@ def get_search(
     (search,) = fronts.as_it_stands([searches.get_search(search_id)])
     resource = search_resource(search, uow.read(lambda tx: time_of_search(tx, search)))
     if not search.state.final:
-        reason = dispatch.search_waits_for(search_id)
+        reason = search_waits_for(dispatch, search)
         if not reason and search.state is SearchState.QUEUED:  # for its supernet, which a worker trains
             reason = dispatch.no_worker_for(JobKind.TRAIN)
         resource = resource.model_copy(update={"waiting_for": reason})
@@ -271,10 +278,11 @@ def get_front(
     max_dominated: Annotated[
         int, Query(ge=1, le=10_000, description="If there are more of them, every second, third, ... is shown.")
     ] = 1000,
+    board: Annotated[BoardText | None, Query(description=BOARD_WANTED)] = None,
 ) -> Response:
     """The Pareto front over every complete feasible candidate, as it stands now; also while the search runs."""
     front = fronts.of_search(
-        search_id, with_dominated=include_dominated, max_dominated=max_dominated, dominance=dominance
+        search_id, with_dominated=include_dominated, max_dominated=max_dominated, dominance=dominance, board=board
     )
     shown = (*front.points, *front.dominated)
     known = uow.read(lambda tx: CandidateContext.of(tx, shown))
@@ -342,6 +350,7 @@ def _report(spec: SearchSpec, report: SpecReport) -> ValidationReport:
         spec=spec,
         metric_ranges=list(_metric_ranges(report.bounds)),
         hardware_key=None if report.hardware is None else report.hardware.hardware_key,
+        board_hardware_keys={name: one.hardware_key for name, one in report.board_hardware.items()},
     )
 
 
@@ -368,10 +377,12 @@ def _front(front: Front, known: CandidateContext) -> FrontResource:
         front.search,
         search_id=front.search.id,
         objectives=[FrontObjectiveResource.of_objective(objective) for objective in front.objectives],
-        latency_kind=latency_kind(front.hardware) if LATENCY_US in front.search.spec.metrics() else None,
+        latency_kind=latency_kind_of(front),
+        hardware_key=None if front.hardware is None else front.hardware.hardware_key,
         device_class=None if front.hardware is None else front.hardware.key.identity.device_class,
         points=[point(candidate) for candidate in front.points],
         dominated=[point(candidate) for candidate in front.dominated],
+        boards=[FrontBoardResource.of_board(*one) for one in front.boards],
     )
 
 

@@ -166,6 +166,9 @@ class SearchResource(Resource):
     hardware_key: str | None
     """Hardware key its latencies are filed under; null where latency is not wanted."""
 
+    board_hardware_keys: dict[str, str] = Field(default_factory=dict)
+    """Hardware keys that latencies on the further boards of its spec are filed under, by their names there."""
+
     supernet_id: Id | None
     """Supernet that its accuracies come from; null where the space needs none."""
 
@@ -284,8 +287,11 @@ class ValidationReport(Resource):
     hardware_key: str | None
     """Hardware key its latencies would be filed under; null where latency is not wanted."""
 
+    board_hardware_keys: dict[str, str] = Field(default_factory=dict)
+    """Hardware keys that latencies on its further boards would be filed under, by their names in the spec."""
+
     num_devices: int
-    """Number of registered devices that can measure for it."""
+    """Number of registered devices that can measure for it; of several boards that of the one with the fewest."""
 
     warnings: list[str] = Field(default_factory=list)
     """What speaks against the spec without forbidding it: bounds on latency that nothing of this space measured on this

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.plugins.doors import PluginError
 from nas_engine.settings.auto_algorithm import choose_algorithm
 from nas_engine.settings.kinds.algorithms import check_brought
 from nas_engine.settings.training import TrainingSpec
 from server.access.principal import NOBODY, Creator, Principal
-from server.candidates.lifecycle import advance, end_search, set_search_state
+from server.candidates.lifecycle import advance, drop_needs, end_search, set_search_state
 from server.candidates.search import Search, SearchCheckpoint, SearchProgress, SearchQuery
 from server.candidates.search_store import CheckpointStore, SearchStore
 from server.candidates.spec import SearchSpec, names_no_algorithm, parse_search_spec
@@ -80,7 +79,7 @@ class Searches:
             len(spec.objectives),
             None if space is None else space.size,
             is_shifting=spec.shifting is not None,
-            is_noisy=spec.device is not None and LATENCY_US in spec.metrics(),
+            is_noisy=bool(spec.needed_boards()),
             num_choices=None if space is None else sum(len(gene.options) for gene in space.genes),
         )
         return parse_search_spec({**spec.model_dump(mode="json"), "algorithm": chosen.settings.model_dump()}), (
@@ -115,8 +114,9 @@ class Searches:
             report = self._admission.examine(tx, spec, creator.owner)
             if report.violations:
                 raise InvalidSpecError(report.violations)
-            if report.hardware is not None:
-                HardwareStore(tx).put_hardware(report.hardware)
+            for hardware in (report.hardware, *report.board_hardware.values()):
+                if hardware is not None:
+                    HardwareStore(tx).put_hardware(hardware)
             supernet_id, version_id = self._supernet(tx, spec, report, creator)
             search = Search(
                 id=new_id(IdPrefix.SEARCH),
@@ -124,6 +124,7 @@ class Searches:
                 state=SearchState.QUEUED,
                 desired_state=DesiredState.RUNNING,
                 hardware_key=None if report.hardware is None else report.hardware.hardware_key,
+                board_hardware_keys={name: one.hardware_key for name, one in report.board_hardware.items()},
                 supernet_id=supernet_id,
                 supernet_version_id=version_id,
                 created_by=creator.token_id,
@@ -278,7 +279,10 @@ class Searches:
         )
         steers = (spec.budget, spec.constraints, spec.stop)
         is_steered = steers != (search.spec.budget, search.spec.constraints, search.spec.stop)
+        is_relieved = spec.boards and spec.needed_boards() != search.spec.needed_boards()
         search = SearchStore(tx).save_search(replace(search, spec=spec))
+        if is_relieved:
+            search = drop_needs(tx, search)
         if not is_steered:
             return search
         for job in JobStore(tx).active_jobs_of_search(search.id):

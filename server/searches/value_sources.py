@@ -54,6 +54,7 @@ def _misfits_of_table(spec: SearchSpec, space: SpaceDescription) -> Sequence[Spe
     named = {
         "/supernet": spec.supernet is not None,
         "/device": spec.device is not None,
+        "/boards": bool(spec.boards),
         "/dataset": spec.dataset is not None,
         "/shifting": spec.shifting is not None,
         "/algorithm": searched_spaces(spec.algorithm.kind) is not SearchedSpaces.ANY,

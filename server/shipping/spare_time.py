@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from nas_engine.domain.measurement import ValidityPolicy
 from server.access.principal import Principal
+from server.candidates.boards import MeasurementSpec
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search
 from server.candidates.search_store import SearchStore
-from server.candidates.spec import MeasurementSpec
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.errors import ConflictError
 from server.fleet.device import LAYERS_FEATURE

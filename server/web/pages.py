@@ -35,6 +35,7 @@ from server.jobs.routes import DispatchDep
 from server.measuring.measurement import MeasurementKind, MeasurementQuery
 from server.measuring.routes import LatenciesDep
 from server.measuring.schemas import MeasurementResource
+from server.searches.boards.waiting import search_waits_for
 from server.searches.candidate_routes import (
     CandidateContext,
     SearchesDep,
@@ -123,7 +124,7 @@ def show_search(
         "amendments": amendments,
     }
     if not search.state.final:
-        values["waiting_for"] = dispatch.search_waits_for(search_id)
+        values["waiting_for"] = search_waits_for(dispatch, search)
     return page(request, "search.html", values)
 
 
@@ -133,7 +134,7 @@ def show_waiting(
 ) -> Response:
     """The board that a search waits for, for refreshing: none of its own events says that one has gone."""
     search = searches.get_search(search_id)
-    return page(request, "_waiting.html", {"waiting_for": dispatch.search_waits_for(search.id)})
+    return page(request, "_waiting.html", {"waiting_for": search_waits_for(dispatch, search)})
 
 
 @router.get("/fragments/searches/{search_id:id}/progress")

@@ -43,7 +43,7 @@ def _type(field: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in field["enum"])
     options = field.get("anyOf") or field.get("oneOf")
     if options is not None:
-        return " or ".join(_type(option) for option in options)
+        return " or ".join(dict.fromkeys(_type(option) for option in options))
     bounds = " ".join(f"{sign} {field[key]:g}" for key, sign in _BOUNDS if key in field)
     match field.get("type"):
         case "array":

@@ -245,7 +245,7 @@ def candidates(
             *(value_cell(known.get(metric.name)) for metric in metrics),
             "-" if latency is None else latency.kind,
             "-" if one.expected_gain is None else value_text(100 * one.expected_gain, digits=3),
-            "" if latency is None else ", ".join(latency.flags),
+            one.flags_text,
             *([escape(reasons.get(one.id, ""))] if reasons else ()),
         )
     _console.print(table)
@@ -263,6 +263,12 @@ def export(
         write_bytes(nas.searches.export_candidates(search_id, file_format.media_type))
 
 
+BoardOption = Annotated[
+    str | None,
+    typer.Option(help="The one board of a search with several that is asked about; `device` is the spec's own."),
+]
+
+
 @app.command()
 def front(
     search_id: SearchArgument,
@@ -272,6 +278,7 @@ def front(
             metavar="point|confident", help="Compare by values or by confidence intervals [default: as the spec says]."
         ),
     ] = None,
+    board: BoardOption = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
@@ -284,7 +291,7 @@ def front(
         known = ", ".join(Dominance)
         raise typer.BadParameter(f"use one of {known}{did_you_mean(dominance, Dominance)}", param_hint="--dominance")
     with connect(server, token) as nas:
-        found = nas.searches.front(search_id, dominance=dominance)
+        found = nas.searches.front(search_id, dominance=dominance, board=board)
     print_json(found) if as_json else _console.print(front_table(found))
 
 
@@ -304,14 +311,20 @@ def compare(
 def answer(
     search_id: SearchArgument,
     latency_ms: Annotated[
-        float | None, typer.Option(min=0, help="Most that the median latency may be, milliseconds.")
+        list[str] | None,
+        typer.Option(
+            metavar="NUMBER[@BOARD]",
+            help="Most that the median latency may be, milliseconds; 8@rk3588 of one of several boards.",
+        ),
     ] = None,
     latency_us: Annotated[
-        float | None, typer.Option(min=0, help="Most that the median latency may be, microseconds.")
+        list[str] | None,
+        typer.Option(metavar="NUMBER[@BOARD]", help="Most that the median latency may be, microseconds."),
     ] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="Another bound, such as macs:le:3e8.", metavar="METRIC:le|ge:NUMBER")
     ] = None,
+    board: BoardOption = None,
     as_json: JsonOption = False,
     server: ServerOption = None,
     token: TokenOption = None,
@@ -319,11 +332,23 @@ def answer(
     """Say which network to ship within a latency, what it beats, and how sure that is."""
     from hilnas.cli.shown.fronts import answer_view
 
+    limit_ms, limit_us = _limit(latency_ms, "--latency-ms"), _limit(latency_us, "--latency-us")
     with connect(server, token) as nas:
-        found = nas.searches.answer(search_id, latency_ms=latency_ms, latency_us=latency_us, bounds=where or ())
+        found = nas.searches.answer(
+            search_id, latency_ms=limit_ms, latency_us=limit_us, bounds=where or (), board=board
+        )
     print_json(found) if as_json else _console.print(answer_view(found), soft_wrap=False)
     if found.ship is None:
         raise typer.Exit(ExitStatus.FAILED)
+
+
+def _limit(texts: list[str] | None, option: str) -> dict[str, float] | None:
+    from hilnas.cli.specs.assignments import latency_limit
+
+    try:
+        return latency_limit(texts or ())
+    except SpecFileError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 app.command("what-if")(what_if)

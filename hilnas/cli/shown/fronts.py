@@ -11,11 +11,11 @@ from rich.text import Text
 
 from hilnas.client.views import metric_titles
 from nas_engine.domain.dominance import Dominance
-from nas_engine.domain.metrics import DEVICE_TOP1, declarations, declared_metric
+from nas_engine.domain.metrics import DEVICE_TOP1, ON_BOARD, declarations, declared_metric
 from nas_engine.domain.uncertainty import Interval, number_text, shown_in
 from server.searches.answers.schemas import AnswerMemberResource, AnswerResource
 from server.searches.candidate_schemas import CandidateResource, MetricValueResource
-from server.searches.fronts.schemas import FrontResource
+from server.searches.fronts.schemas import FrontBoardResource, FrontResource
 
 _DEVICES = {"board": "a board", "emulated": "an emulated device", "simulated": "a simulated device"}
 _LOSS = "loss on the device"
@@ -23,7 +23,8 @@ _LOSS = "loss on the device"
 
 def front_table(front: FrontResource) -> RenderableType:
     """The front with every value's interval, accuracy on test images too, and what its latencies are."""
-    title = f"Pareto front of {front.search_id}{latencies_text(front.latency_kind, front.device_class)}"
+    latencies = boards_text(front.boards) or latencies_text(front.latency_kind, front.device_class)
+    title = f"Pareto front of {front.search_id}{latencies}"
     if front.dominance is Dominance.CONFIDENT:
         title += ", nothing dominated beyond its 95 % confidence interval"
     # What is an objective has its column already; accuracy on the device has two of its own.
@@ -44,10 +45,11 @@ def front_table(front: FrontResource) -> RenderableType:
         known = {one.name: one for one in candidate.values}
         intervals = zip(point.intervals(front.objectives), front.objectives, strict=True)
         values = [cell(interval, objective.unit) for interval, objective in intervals]
-        flags = "" if candidate.latency is None else ", ".join(candidate.latency.flags)
         accuracies = _on_device(candidate) if on_device else ()
         names = (candidate.short_id, candidate.arch_id[:12])
-        table.add_row(*names, *values, *(value_cell(known.get(one.name)) for one in others), *accuracies, flags)
+        table.add_row(
+            *names, *values, *(value_cell(known.get(one.name)) for one in others), *accuracies, candidate.flags_text
+        )
     if not front.points:
         return Group(Text(title, style="bold"), Text(_empty(front)))
     parts: list[RenderableType] = [Text(title, style="bold"), table, Text("± is half a 95 % interval.")]
@@ -82,7 +84,8 @@ def answer_view(answer: AnswerResource) -> RenderableType:
         )
     parts: list[RenderableType] = [Text(answer.headline, style="bold"), *map(Text, answer.sentences)]
     if shown:
-        parts += [table, Text("± is half a 95 % interval." + latencies_text(answer.latency_kind, answer.device_class))]
+        latencies = boards_text(answer.boards) or latencies_text(answer.latency_kind, answer.device_class)
+        parts += [table, Text("± is half a 95 % interval." + latencies)]
     parts += [Text(f"{step.title}:\n  {step.command}") for step in answer.next_steps]
     return Group(*parts)
 
@@ -96,6 +99,12 @@ def latencies_text(kind: str | None, device_class: str | None) -> str:
     return f" ({kind} latency on {_DEVICES.get(device_class or '', 'devices of several classes')})"
 
 
+def boards_text(boards: Sequence[FrontBoardResource]) -> str:
+    """What the latencies on each of several boards are, in brackets; empty where there is one device alone."""
+    said = (f"{one.latency_kind} on {_DEVICES[one.device_class.value]}: {one.metric}" for one in boards)
+    return f" ({', '.join(said)})" if boards else ""
+
+
 def listed_values(candidates: Iterable[CandidateResource]) -> list[MetricValueResource]:
     """One value of each metric that tables of some candidates show, in the order of their columns."""
     known = {one.name: one for candidate in candidates for one in candidate.values}
@@ -104,10 +113,12 @@ def listed_values(candidates: Iterable[CandidateResource]) -> list[MetricValueRe
     return [known[name] for name in sorted(listed, key=_place)]
 
 
-def _place(metric: str) -> int:
-    """Place of a metric among the columns: as they are declared, those that are not installed here last."""
-    names = [one.name for one in declarations()]
-    return names.index(metric) if metric in names else len(names)
+def _place(metric: str) -> tuple[int, str]:
+    """Place of a metric among the columns: as they are declared, those that are not installed here last; latencies on
+    several boards stand together.
+    """
+    names, base = [one.name for one in declarations()], metric.partition(ON_BOARD)[0]
+    return (names.index(base), metric.partition(ON_BOARD)[2]) if base in names else (len(names), "")
 
 
 def column_title(metric: str, unit: str, column: str = "") -> str:

@@ -74,6 +74,29 @@ def constraints_with(
     return [*found]
 
 
+def latency_limit(texts: Sequence[str]) -> dict[str, float] | None:
+    """Read limits of latency by board, such as ``8@rk3588``; one without a board is of the search's own device.
+
+    Raises:
+        SpecFileError: one is no number above 0, or two are of one board.
+    """
+    from server.candidates.boards import OWN_DEVICE
+
+    found: dict[str, float] = {}
+    for text in texts:
+        number, _, board = text.partition("@")
+        try:
+            most = float(number)
+        except ValueError:
+            most = math.nan
+        if not (math.isfinite(most) and most > 0):
+            raise SpecFileError(f"{text}: write a number above 0, and @BOARD after it for one of several boards")
+        if (board or OWN_DEVICE) in found:
+            raise SpecFileError(f"{text}: there is a limit on this board already")
+        found[board or OWN_DEVICE] = most
+    return found or None
+
+
 def _bound(text: str) -> tuple[str, str, float]:
     match text.split(":"):
         case [metric, "le" | "ge" as side, number] if metric:

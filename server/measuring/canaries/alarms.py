@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_engine.domain.metrics import LATENCY_US
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
 from server.candidates.lifecycle import lock_searches
@@ -34,11 +33,14 @@ class CanaryAlarms:
             search = self._searches[candidate.search_id]
             if search.state.final or candidate.state is not CandidateState.COMPLETE:
                 continue
-            found = [e for e in EvaluationStore(tx).evaluations_of_candidates([candidate.id]) if e.metric == LATENCY_US]
-            awaits = any(a.metric == LATENCY_US for a in EvaluationStore(tx).awaited_evaluations_of(candidate.id))
-            newest = max(found, key=lambda e: e.attempt, default=None)
-            if newest is None or newest.measurement_id not in self._ids or awaits:
-                continue
-            self._searches[search.id] = latency.request(tx, search, candidate, newest.attempt + 1)
-            num_ordered += 1
+            awaited = {one.metric for one in EvaluationStore(tx).awaited_evaluations_of(candidate.id)}
+            newest = {  # by attempt: the last one stays
+                one.metric: one
+                for one in EvaluationStore(tx).evaluations_of_candidates([candidate.id])
+                if search.spec.board_of(one.metric) is not None and one.metric not in awaited
+            }
+            attempts = {metric: one.attempt + 1 for metric, one in newest.items() if one.measurement_id in self._ids}
+            if attempts:
+                self._searches[search.id] = latency.request(tx, search, candidate, attempts)
+                num_ordered += 1
         return num_ordered

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measuring.paired import CorrectAnswers, PairedDifference
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import ACCURACIES, LATENCY_US, TEST_TOP1
+from nas_engine.domain.metrics import ACCURACIES, TEST_TOP1, is_latency
 from nas_engine.domain.objective import Constraint, Objective
 from nas_engine.domain.uncertainty import Interval
 from server.candidates.candidate import Candidate
@@ -98,16 +98,17 @@ class Answers:
         self._uow = uow
         self._fronts = fronts
 
-    def of_search(self, search_id: str, bounds: Sequence[Constraint] = ()) -> Answer:
-        """The answer as it stands, also while the search runs.
+    def of_search(self, search_id: str, bounds: Sequence[Constraint] = (), *, board: str | None = None) -> Answer:
+        """The answer as it stands, also while the search runs; that of one `board` as `Fronts.of_search` has it.
 
         Raises:
             NotFoundError: there is no such search.
+            InvalidValueError: the search has no such board.
         """
 
         def look(tx: Transaction) -> Answer:
             front = self._fronts.of_search(
-                search_id, with_dominated=True, max_dominated=MAX_CONSIDERED, dominance=Dominance.POINT
+                search_id, with_dominated=True, max_dominated=MAX_CONSIDERED, dominance=Dominance.POINT, board=board
             )
             considered = (*front.points, *front.dominated)
             ids = [one.id for one in considered]
@@ -117,13 +118,18 @@ class Answers:
         return self._uow.read(look)
 
 
-def measured_intervals(tx: Transaction, candidates: Sequence[Candidate]) -> Mapping[str, Interval]:
-    """Latencies with the interval that their samples gave (a standard error knows no side), by candidate."""
-    return MeasurementStore(tx).intervals_of_latencies([one.id for one in candidates if LATENCY_US in one.current])
+def measured_intervals(tx: Transaction, candidates: Sequence[Candidate]) -> Mapping[str, Mapping[Metric, Interval]]:
+    """Latencies with the interval that their samples gave (a standard error knows no side), by candidate and metric."""
+    metrics = dict.fromkeys(metric for one in candidates for metric in one.current if is_latency(metric))
+    with_any = [one.id for one in candidates if not metrics.keys().isdisjoint(one.current)]
+    return MeasurementStore(tx).intervals_of_latencies(with_any, list(metrics))
 
 
 def answered(
-    front: Front, bounds: tuple[Constraint, ...], latencies: Mapping[str, Interval], answers: AnswersByCandidate
+    front: Front,
+    bounds: tuple[Constraint, ...],
+    latencies: Mapping[str, Mapping[Metric, Interval]],
+    answers: AnswersByCandidate,
 ) -> Answer:
     """Choose within the bounds, and compare what is chosen with the rest of the front."""
     # Made best within the bounds is an objective without a bound, one to be maximised rather than another.
@@ -133,7 +139,7 @@ def answered(
     constraints = front.search.spec.domain_constraints()
 
     def member(candidate: Candidate) -> Member:
-        return _member(candidate, bounds, latencies.get(candidate.id))
+        return _member(candidate, bounds, latencies.get(candidate.id, {}))
 
     members = tuple(member(one) for one in front.points)
     feasible = [one for one in front.dominated if all(_keeps(one, bound) for bound in constraints)]
@@ -177,14 +183,14 @@ def answered(
     )
 
 
-def intervals_of(candidate: Candidate, latency: Interval | None) -> Mapping[Metric, Interval]:
-    """Every value of a candidate with its interval."""
+def intervals_of(candidate: Candidate, latencies: Mapping[Metric, Interval]) -> Mapping[Metric, Interval]:
+    """Every value of a candidate with its interval, those of latencies where they are known."""
     found = {metric: Interval.of_error(one.value, one.uncertainty) for metric, one in candidate.current.items()}
-    return found if latency is None else {**found, LATENCY_US: latency}
+    return {**found, **latencies}
 
 
-def _member(candidate: Candidate, bounds: Sequence[Constraint], latency: Interval | None) -> Member:
-    intervals = intervals_of(candidate, latency)
+def _member(candidate: Candidate, bounds: Sequence[Constraint], latencies: Mapping[Metric, Interval]) -> Member:
+    intervals = intervals_of(candidate, latencies)
     sure = all(bound.metric in intervals and _is_sure(intervals[bound.metric], bound) for bound in bounds)
     return Member(
         candidate=candidate,

@@ -16,6 +16,7 @@ from server.searches.answers.schemas import (
     NextStepResource,
 )
 from server.searches.answers.wording import headline, next_steps, sentences
+from server.searches.fronts.schemas import FrontBoardResource
 
 
 def answer_resource(answer: Answer, latency_kind: str | None) -> AnswerResource:
@@ -43,6 +44,7 @@ def answer_resource(answer: Answer, latency_kind: str | None) -> AnswerResource:
         latency_kind=latency_kind,
         device_class=None if front.hardware is None else front.hardware.key.identity.device_class,
         next_steps=[NextStepResource.of(one) for one in next_steps(answer)],
+        boards=[FrontBoardResource.of_board(*one) for one in front.boards],
     )
 
 

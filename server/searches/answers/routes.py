@@ -20,7 +20,7 @@ from server.core.http.provide import provided
 from server.searches.answers.answer import Answers
 from server.searches.answers.resources import answer_resource
 from server.searches.answers.schemas import AnswerQuery, AnswerResource
-from server.searches.candidate_routes import SearchesDep, latency_kind
+from server.searches.candidate_routes import SearchesDep, latency_kind_of
 from server.searches.candidate_schemas import bound_of
 
 router = api_router("searches")
@@ -43,14 +43,14 @@ def get_answer(
 ) -> Response:
     """Which candidate to ship, what it beats, and how sure that is; also while the search runs."""
     spec = searches.get_search(search_id).spec
-    answer = answers.of_search(search_id, tuple(_bounds(query, spec)))
-    kind = latency_kind(answer.front.hardware) if LATENCY_US in answer.front.search.spec.metrics() else None
-    return tagged(request, answer_resource(answer, kind))
+    answer = answers.of_search(search_id, tuple(_bounds(query, spec)), board=query.board)
+    return tagged(request, answer_resource(answer, latency_kind_of(answer.front)))
 
 
 def _bounds(query: AnswerQuery, spec: SearchSpec) -> Iterator[Constraint]:
+    board = next((one for one in spec.all_boards() if one.name == query.board), None)
     for limit_us in (query.latency_us, None if query.latency_ms is None else query.latency_ms * 1000.0):
         if limit_us is not None:
-            yield Constraint(LATENCY_US, maximum=limit_us)
+            yield Constraint(LATENCY_US if board is None else board.metric, maximum=limit_us)
     for metric, lower, upper in (bound_of(text, spec) for text in query.bound):
         yield Constraint(metric, minimum=lower, maximum=upper)

@@ -11,6 +11,7 @@ from server.candidates.states import SearchState
 from server.core.http.resources import Id, IntervalResource, Resource
 from server.searches.answers.verdict import Verdict
 from server.searches.candidate_schemas import BoundText, LatencySourceName
+from server.searches.fronts.schemas import BOARD_WANTED, BoardText, FrontBoardResource
 
 
 class AnswerQuery(BaseModel):
@@ -24,8 +25,11 @@ class AnswerQuery(BaseModel):
     latency_ms: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Most that its median latency may be, milliseconds."""
 
+    board: BoardText | None = Field(default=None, description=BOARD_WANTED)
+
     bound: list[BoundText] = Field(default_factory=list, max_length=10)
-    """Bounds on other metrics, as `metric:le:number` or `metric:ge:number`; all must hold."""
+    """Bounds on other metrics, the latencies on further boards among them (`latency_us@rk3588:le:8000`), as
+    `metric:le:number` or `metric:ge:number`; all must hold."""
 
 
 class AnswerValueResource(Resource):
@@ -187,3 +191,6 @@ class AnswerResource(Resource):
 
     next_steps: list[NextStepResource]
     """Commands that come next."""
+
+    boards: list[FrontBoardResource] = Field(default_factory=list)
+    """Of a search with several boards, those that this answer is for; empty for a search with its `device` alone."""

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_engine.domain.metric import Goal, Metric
-from nas_engine.domain.metrics import ACCURACIES, LATENCY_US, TEST_TOP1, words_for
+from nas_engine.domain.metrics import ACCURACIES, LATENCY_US, TEST_TOP1, is_latency, words_for
 from nas_engine.domain.objective import Constraint
 from nas_engine.domain.uncertainty import Interval, quantity_text
 from server.candidates.states import SearchState
 from server.core.ids import short_id
+from server.fleet.device import HardwareProfile
 from server.measuring.measurement import measurement_kind
 from server.searches.answers.answer import Answer, Beaten, Member
 from server.searches.answers.verdict import Verdict
@@ -38,7 +39,8 @@ def headline(answer: Answer) -> str:
         return f"{at}: ship {answer.ship.short_id}, {_described(answer, answer.ship)}"
     if answer.nearest is None:
         return f"{at}: nothing{'' if answer.front.search.state.final else ' yet'}, {_why_nothing(answer)}"
-    values = ", ".join(f"{words_for(bound.metric)} {_value(answer.nearest, bound.metric)}" for bound in answer.bounds)
+    near = answer.nearest
+    values = ", ".join(f"{_name(answer, one.metric)} {_value(near, one.metric)}" for one in answer.bounds)
     return f"{at}: nothing meets that; the nearest is {answer.nearest.short_id}, {values}"
 
 
@@ -71,11 +73,10 @@ def sentences(answer: Answer) -> list[str]:
     said += _sureness(answer, ship)
     said += _ties(answer, ship)
     said += _beats(answer)
-    latency = ship.intervals.get(LATENCY_US)
-    if latency is not None and latency.is_lopsided:
+    for metric in (one for one in ship.intervals if is_latency(one) and ship.intervals[one].is_lopsided):
         said.append(
-            f"The latency of {ship.short_id} lies on two levels: its median may be of either. Measure it again on a "
-            "quiet device before you rely on it."
+            f"The {_name(answer, metric)} of {ship.short_id} lies on two levels: its median may be of either. "
+            "Measure it again on a quiet device before you rely on it."
         )
     if not search.state.final and search.supernet_id is not None:
         said.append("Accuracy on test images is taken of the front when the search is over.")
@@ -127,10 +128,11 @@ def next_steps(answer: Answer) -> list[NextStep]:
     if search.supernet_id is not None:
         command = f"hilnas candidates retrain {chosen.short_id} --epochs 30 --output {chosen.short_id}"
         steps.append(NextStep("train it by itself, which makes it better, and fetch the files", command))
-    if LATENCY_US in chosen.intervals and answer.front.hardware is not None:
+    if any(is_latency(one) for one in chosen.intervals) and (answer.front.hardware or answer.front.boards):
         arch_id = chosen.candidate.arch_id[:12]
         steps.append(NextStep("what its latency rests on", f"hilnas measurements list --arch-id {arch_id}"))
-    steps.append(NextStep("beside the rest of the front", f"hilnas search front {name}"))
+    board = f" --board {answer.front.boards[0][0].name}" if len(answer.front.boards) == 1 else ""
+    steps.append(NextStep("beside the rest of the front", f"hilnas search front {name}{board}"))
     return steps
 
 
@@ -149,17 +151,33 @@ def _unmet(answer: Answer) -> Constraint | None:
 
 
 def _at(answer: Answer) -> str:
-    device = answer.front.search.spec.device
+    device, boards = answer.front.search.spec.device, answer.front.boards
     where = "" if device is None else f" on {device.device_type}"
+    if boards:  # each bound says which it is on
+        where = f" on {_place(answer, boards[0][0].metric)}" if len(boards) == 1 and not answer.bounds else ""
     if not answer.bounds:
         return f"The best {words_for(answer.judged.metric)}, whatever it costs{where}"
-    return "At " + " and ".join(_bound_text(bound) for bound in answer.bounds) + where
+    return "At " + " and ".join(_bound_text(answer, bound) for bound in answer.bounds) + where
 
 
-def _bound_text(bound: Constraint) -> str:
-    name = "" if bound.metric == LATENCY_US else f"{words_for(bound.metric)} "
+def _place(answer: Answer, metric: Metric) -> str:
+    """What the board of a latency is called; empty where there is one alone, which need not be told from others."""
+    board = next((one for one, _ in answer.front.boards if one.metric == metric), None)
+    return "" if board is None else board.device.device_type if board.is_own_device else board.name
+
+
+def _name(answer: Answer, metric: Metric) -> str:
+    """What sentences call a metric, the latency on the search's own device among those on others too."""
+    place = _place(answer, metric)
+    return f"{words_for(LATENCY_US)} on {place}" if place else words_for(metric)
+
+
+def _bound_text(answer: Answer, bound: Constraint) -> str:
+    place = _place(answer, bound.metric)
+    name, where = ("", f" on {place}") if place else (f"{words_for(bound.metric)} ", "")
+    name = "" if bound.metric == LATENCY_US else name
     texts = [
-        f"{name}{sign} {quantity_text(Interval(limit), bound.metric.unit)}"
+        f"{name}{sign} {quantity_text(Interval(limit), bound.metric.unit)}{where}"
         for sign, limit in (("<=", bound.maximum), (">=", bound.minimum))
         if limit is not None
     ]
@@ -167,13 +185,23 @@ def _bound_text(bound: Constraint) -> str:
 
 
 def _described(answer: Answer, member: Member) -> str:
-    wanted = dict.fromkeys((answer.judged.metric, TEST_TOP1, *(one.metric for one in answer.front.objectives)))
-    texts = [f"{words_for(one)} {_value(member, one)}" for one in wanted if one in member.intervals]
+    bounded = [one.metric for one in answer.bounds if _place(answer, one.metric)]
+    wanted = dict.fromkeys(
+        (answer.judged.metric, TEST_TOP1, *(one.metric for one in answer.front.objectives), *bounded)
+    )
+    kinds = {board.metric: _kind_text(hardware) for board, hardware in answer.front.boards}
+    texts = [
+        f"{_name(answer, one)} {_value(member, one)}{kinds.get(one, '')}" for one in wanted if one in member.intervals
+    ]
     hardware = answer.front.hardware
-    if LATENCY_US in member.intervals and hardware is not None:
-        device_class = hardware.key.identity.device_class
-        texts[-1] += f" ({measurement_kind(device_class).value} on {device_class.value})"
+    if LATENCY_US in member.intervals and hardware is not None and not kinds:
+        texts[-1] += _kind_text(hardware)
     return ", ".join(texts)
+
+
+def _kind_text(hardware: HardwareProfile) -> str:
+    device_class = hardware.key.identity.device_class
+    return f" ({measurement_kind(device_class).value} on {device_class.value})"
 
 
 def _value(member: Member, metric: Metric) -> str:
@@ -183,7 +211,7 @@ def _value(member: Member, metric: Metric) -> str:
 def _sureness(answer: Answer, ship: Member) -> list[str]:
     if not answer.bounds or ship.is_sure:
         return []
-    bounds = " and ".join(_bound_text(bound) for bound in answer.bounds)
+    bounds = " and ".join(_bound_text(answer, bound) for bound in answer.bounds)
     surer = [one.member for one in answer.compared if one.member.meets and one.member.is_sure]
     sign = answer.judged.minimized
     best = min(surer, key=lambda one: sign(one.candidate.values[answer.judged.metric]), default=None)

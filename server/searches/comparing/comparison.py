@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import LATENCY_US
 from nas_engine.domain.objective import Objective
 from nas_engine.domain.uncertainty import Interval
@@ -23,14 +24,14 @@ class ComparedFront:
         hypervolume: against the reference point of all.
         share: of the hypervolume of all together, a fraction; None where that is nothing.
         on_joint_front: its points that no point of any of them beats.
-        latencies: of its points with the intervals that their samples gave, by candidate.
+        latencies: of its points with the intervals that their samples gave, by candidate and metric.
     """
 
     front: Front
     hypervolume: float
     share: float | None
     on_joint_front: tuple[Candidate, ...]
-    latencies: Mapping[str, Interval]
+    latencies: Mapping[str, Mapping[Metric, Interval]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +121,19 @@ def _shared_objectives(fronts: Sequence[Front]) -> tuple[Objective, ...]:
                 f"search {first.search.id} has the objectives {said[0]}, search {other.search.id} {said[1]}: "
                 "fronts are compared along the same axes, in the same order"
             )
-        if LATENCY_US in {one.metric for one in first.objectives} and first.hardware != other.hardware:
+        is_latency_judged = LATENCY_US in {one.metric for one in first.objectives}
+        if (is_latency_judged and first.hardware != other.hardware) or _boards(first) != _boards(other):
             raise InvalidValueError(
                 f"latencies of search {first.search.id} and of search {other.search.id} come from different hardware "
                 f"({_hardware(first)}; {_hardware(other)}): only equal hardware keys may be compared"
             )
     return first.objectives
+
+
+def _boards(front: Front) -> dict[Metric, str]:
+    """Hardware keys of further boards whose latencies are objectives."""
+    judged = {one.metric for one in front.objectives} - {LATENCY_US}
+    return {board.metric: profile.hardware_key for board, profile in front.boards if board.metric in judged}
 
 
 def _hardware(front: Front) -> str:

@@ -61,7 +61,7 @@ def _search(one: ComparedFront) -> ComparedSearchResource:
 
 
 def _point(one: ComparedFront, point: Candidate, *, on_joint_front: bool) -> ComparedPointResource:
-    front, known = one.front, intervals_of(point, one.latencies.get(point.id))
+    front, known = one.front, intervals_of(point, one.latencies.get(point.id, {}))
     # In a search that shifts these are accuracies of one version of the weights, which may not be its own any more.
     values = front.values(point)
     errors = [point.current[objective.metric].uncertainty for objective in front.objectives]

@@ -13,6 +13,7 @@ from nas_engine.domain.dominance import Dominance, confidence_limits, confidentl
 from nas_engine.domain.metric import Metric
 from nas_engine.domain.metrics import TOP1
 from nas_engine.domain.objective import Objective
+from server.candidates.boards import Board
 from server.candidates.candidate import Candidate
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.evaluation_store import EvaluationStore
@@ -23,6 +24,7 @@ from server.core.database.transaction import Transaction, UnitOfWork
 from server.fleet.device import HardwareProfile
 from server.fleet.store import HardwareStore
 from server.searches.amending.store import AmendmentStore
+from server.searches.boards.narrowing import boards_of, on_board
 
 MARGIN = 0.1  # of each objective's span, by which a default reference point lies beyond the worst value
 
@@ -38,7 +40,9 @@ class Front:
         num_complete, num_feasible: what the front was taken from.
         reference_point: one value per objective; the search's own once it has one, else just beyond the worst value.
         hypervolume: against it; None without points.
-        hardware: what its latencies were measured on; None where latency is not wanted, or comes from a table.
+        hardware: what its latencies were measured on; None where latency is not wanted, or comes from a table. Of a
+            search with several boards, that of its own device, or of the one board that the front is for.
+        boards: of a search with several, those that this front is for, each with its hardware.
         dominance: how candidates were compared.
     """
 
@@ -51,6 +55,7 @@ class Front:
     reference_point: tuple[float, ...] | None
     hypervolume: float | None
     hardware: HardwareProfile | None
+    boards: tuple[tuple[Board, HardwareProfile], ...] = ()
     dominance: Dominance = Dominance.POINT
 
     def values(self, candidate: Candidate) -> tuple[float, ...]:
@@ -106,8 +111,11 @@ class Fronts:
         max_dominated: int | None = None,
         supernet_version_id: str | None = None,
         dominance: Dominance | None = None,
+        board: str | None = None,
     ) -> Front:
         """The front as it stands, also while the search runs; compared as the spec says, or by `dominance`.
+
+        That of one `board` goes by its latency, and by no objective and no constraint on another board's.
 
         A search that shifts its supernet is judged by accuracies of one version alone: of `supernet_version_id`, or of
         the last one that a whole generation was scored with; unless its spec has versions compared. Of more dominated
@@ -115,16 +123,21 @@ class Fronts:
 
         Raises:
             NotFoundError: there is no such search.
+            InvalidValueError: the search has no such board.
         """
 
         def look(tx: Transaction) -> Front:
             search = SearchStore(tx).get_search(search_id)
             hardware = None if search.hardware_key is None else HardwareStore(tx).get_hardware(search.hardware_key)
+            boards = boards_of(tx, search, board)
+            if board is not None:
+                search, hardware = on_board(search, board), next((profile for _, profile in boards), hardware)
             return self._front(
                 tx,
                 search,
                 _Scored.as_compared(tx, search, supernet_version_id),
                 hardware=hardware,
+                boards=boards,
                 dominance=dominance or search.spec.dominance,
                 with_dominated=with_dominated,
                 max_dominated=max_dominated,
@@ -225,6 +238,7 @@ class Fronts:
         scored: _Scored,
         *,
         hardware: HardwareProfile | None,
+        boards: tuple[tuple[Board, HardwareProfile], ...],
         dominance: Dominance,
         with_dominated: bool,
         max_dominated: int | None,
@@ -254,6 +268,7 @@ class Fronts:
             if reference_point is None
             else self._maths.hypervolume(objectives, [rows[i] for i in best], reference_point),
             hardware=hardware,
+            boards=boards,
             dominance=dominance,
         )
 

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from nas_engine.domain.dominance import Dominance
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.domain.metrics import column_for
 from nas_engine.domain.objective import Objective
 from nas_engine.domain.uncertainty import Interval
+from server.candidates.boards import Board
 from server.core.http.resources import Id, Resource
+from server.fleet.device import HardwareProfile
+from server.measuring.measurement import measurement_kind
 from server.searches.candidate_schemas import CandidateResource, LatencySourceName, SearchedMetric
+
+BoardText = Annotated[str, Field(min_length=1, max_length=40)]
+BOARD_WANTED = (
+    "Name of the one board of a search with several that is asked about, `device` for the spec's own: by its latency, "
+    "and by no other board's. Absent: all of them."
+)
 
 
 class FrontPointResource(Resource):
@@ -57,6 +69,41 @@ class FrontObjectiveResource(Resource):
         return cls.of(objective, objective.metric, column=column_for(objective.metric))
 
 
+class FrontBoardResource(Resource):
+    """One of several boards that a front is for."""
+
+    name: str
+    """Name of it in the spec's `boards`; `device` for the one that `device` of the spec describes."""
+
+    metric: SearchedMetric
+    """Metric that latencies on it are filed under."""
+
+    device_type: str
+    """Type of its devices."""
+
+    latency_kind: LatencySourceName
+    """Kind of every latency on it."""
+
+    device_class: DeviceClass
+    """Class of the devices that give them."""
+
+    hardware_key: str
+    """Hardware key that they are filed under."""
+
+    @classmethod
+    def of_board(cls, board: Board, hardware: HardwareProfile) -> FrontBoardResource:
+        """The resource of a board of a search."""
+        device_class = hardware.key.identity.device_class
+        return cls(
+            name=board.name,
+            metric=board.metric.name,
+            device_type=board.device.device_type,
+            latency_kind=measurement_kind(device_class).value,
+            device_class=device_class,
+            hardware_key=hardware.hardware_key,
+        )
+
+
 class FrontResource(Resource):
     """The non-dominated candidates of a search among those with every objective known and every constraint met."""
 
@@ -70,7 +117,8 @@ class FrontResource(Resource):
     """How candidates were compared: by their values, or by their 95 % confidence intervals."""
 
     latency_kind: LatencySourceName | None
-    """Kind of every latency of this front; null where latency is no objective and no constraint."""
+    """Kind of every latency of this front, of a front for several boards those of `latency_us`; null where that is no
+    objective and no constraint."""
 
     device_class: DeviceClass | None
     """Class of the devices that gave its latencies; null where latency is not wanted."""
@@ -95,3 +143,6 @@ class FrontResource(Resource):
 
     reference_point: list[float] | None
     """Reference point of the hypervolume, one value per objective; null before the first front."""
+
+    boards: list[FrontBoardResource] = Field(default_factory=list)
+    """Of a search with several boards, those that this front is for; empty for a search with its `device` alone."""

@@ -79,6 +79,7 @@ class NewCandidate:
 
     Attributes:
         latency_key: needed where latency is wanted.
+        latency_keys: the same of further boards, by their names in the spec.
         known: values that need no evaluation (a table of results); those that the search wants are recorded at once.
         model_sha256: a model file made already, stored as artifact; None has it made by a conversion job.
         counted: values of metrics from the layer graph that the search wants beside those of the record.
@@ -89,6 +90,7 @@ class NewCandidate:
     genotype: Genotype
     record: ArchitectureRecord
     latency_key: str | None = None
+    latency_keys: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[Metric, KnownValue] = field(default_factory=dict)
     counted: Mapping[Metric, MetricValue] = field(default_factory=dict)
     model_sha256: str | None = None

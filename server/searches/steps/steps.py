@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from nas_engine.domain.architecture import Architecture
-from nas_engine.domain.metrics import LATENCY_US, TEST_TOP1, TOP1
+from nas_engine.domain.metrics import TEST_TOP1, TOP1
 from nas_engine.settings.stopping import PlateauSettings
 from server.candidates.candidate import Candidate, Evaluation, counted_values
 from server.candidates.candidate_store import CandidateStore
@@ -83,7 +83,9 @@ class SearchSteps:
             if amended:
                 revised = CandidateStore(tx).observed_candidates(search.id)
             else:
-                newer = EvaluationStore(tx).evaluations_since(search.id, search.checkpoint_seq)
+                unneeded = {one.metric for one in search.spec.measured_boards()} - set(search.spec.metrics())
+                found = EvaluationStore(tx).evaluations_since(search.id, search.checkpoint_seq)
+                newer = [one for one in found if one.metric not in unneeded]
                 revised = CandidateStore(tx).get_candidates(tuple(dict.fromkeys(e.candidate_id for e in newer)))
             return StepInput(
                 search=search,
@@ -191,6 +193,7 @@ class SearchSteps:
                 record=asked.record,
                 genotype=asked.genotype,
                 latency_key=asked.latency_key,
+                latency_keys=asked.latency_keys,
                 model_sha256=asked.model_sha256,
                 current={**counted_values(asked.record, source), **asked.counted},
                 provenance=asked.provenance,
@@ -214,13 +217,16 @@ class SearchSteps:
         for candidate in CandidateStore(tx).get_candidates(outcome.final_evaluations):
             self._accuracy.order(tx, search, candidate, TEST_TOP1)
         for candidate in CandidateStore(tx).get_candidates(outcome.re_measure):
-            search = self._latency.request(tx, search, candidate, next_attempt(tx, candidate, LATENCY_US))
+            boards = search.spec.needed_boards()
+            attempts = {board.metric: next_attempt(tx, candidate, board.metric) for board in boards}
+            search = self._latency.request(tx, search, candidate, attempts)
         return search
 
     def _start(self, tx: Transaction, search: Search, candidate: Candidate, *, shifting: bool) -> Search:
-        awaited = search.spec.awaited_here()
+        awaited, boards = search.spec.awaited_here(), search.spec.measured_boards()
         if not search.spec.awaited_metrics():
-            return finish_candidate(tx, search, candidate, CandidateState.COMPLETE)
+            search = finish_candidate(tx, search, candidate, CandidateState.COMPLETE)
+            candidate = CandidateStore(tx).get_candidate(candidate.id)
         # Accuracy is ordered first: a latency that is reused at once must not complete the candidate without it.
         if TOP1 in awaited and shifting:
             record_awaited(tx, search, candidate, TOP1, 1, None)  # of a version that does not exist yet
@@ -229,10 +235,11 @@ class SearchSteps:
         for metric in search.spec.evaluated_metrics():
             if metric != TOP1:
                 self._accuracy.order(tx, search, candidate, metric)
-        if LATENCY_US in awaited:
+        if boards:
             search = self._latency.request(tx, search, candidate)
-            if LATENCY_US in CandidateStore(tx).get_candidate(candidate.id).current:
-                progress = replace(search.progress, num_reused=search.progress.num_reused + 1)
+            current = CandidateStore(tx).get_candidate(candidate.id).current
+            if num_reused := sum(board.metric in current for board in boards):
+                progress = replace(search.progress, num_reused=search.progress.num_reused + num_reused)
                 search = SearchStore(tx).save_search(replace(search, progress=progress))
         return search
 
@@ -285,11 +292,13 @@ def _generation_event(search: Search, outcome: SearchStepOutcome) -> NewEvent:
 def _measured(tx: Transaction, search: Search) -> tuple[Architecture, ...]:
     """Architectures measured on the hardware of a search that wants to start from them, newest first."""
     wanted = search.spec.warm_start
-    if wanted is None or not wanted.measured or search.hardware_key is None:
+    keys = (search.hardware_key_on(board) for board in search.spec.measured_boards())
+    hardware_key = next((key for key in keys if key is not None), None)
+    if wanted is None or not wanted.measured or hardware_key is None:
         return ()
-    profile = HardwareStore(tx).get_hardware(search.hardware_key)
+    profile = HardwareStore(tx).get_hardware(hardware_key)
     query = MeasurementQuery(
-        hardware_key=search.hardware_key,
+        hardware_key=hardware_key,
         space_id=search.spec.space.id,
         kinds=(measurement_kind(profile.key.identity.device_class),),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from nas_engine.settings.base import SpecPart
-from server.candidates.spec import MeasurementSpec
+from server.candidates.boards import MeasurementSpec
 from server.core.spec_documents import parse_spec
 from server.fleet.device_spec import DeviceSpec
 

@@ -19,7 +19,9 @@ from server.searches.steps.step import FinishedCandidate, StepInput
 def search_problem(spec: SearchSpec, space: SearchSpace) -> SearchProblem:
     """What is searched for; cheap constraints become the filter."""
     constraints = spec.domain_constraints()
-    unsupported = _left_to_cpu if spec.device is not None and spec.device.npu_only else None
+    wanted = spec.metrics()
+    is_npu_only = any(one.device.npu_only for one in spec.all_boards() if one.is_own_device or one.metric in wanted)
+    unsupported = _left_to_cpu if is_npu_only else None
     cheap = tuple(c for c in constraints if is_cheap(c.metric))
     return SearchProblem(
         space=space,
@@ -41,7 +43,9 @@ def to_observation(finished: FinishedCandidate, spec: SearchSpec) -> Observation
     candidate = finished.candidate
     match candidate.state:
         case CandidateState.COMPLETE:
-            newest = {e.metric: e.uncertainty for e in sorted(finished.evaluations, key=lambda e: e.attempt)}
+            unneeded = {board.metric for board in spec.measured_boards()} - set(spec.metrics())
+            evaluations = [e for e in sorted(finished.evaluations, key=lambda e: e.attempt) if e.metric not in unneeded]
+            newest = {e.metric: e.uncertainty for e in evaluations}
             return Observation(
                 genotype=candidate.genotype,
                 objectives={metric: candidate.values[metric] for metric in _metrics(spec)},

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from nas_engine.domain.architecture import Genotype
 from nas_engine.domain.json_value import JsonValue
 from nas_engine.domain.metric import Metric
-from nas_engine.domain.metrics import LATENCY_US, is_cheap
+from nas_engine.domain.metrics import is_cheap
 from nas_engine.domain.views.graph_metrics import graph_value
+from server.candidates.boards import OWN_DEVICE
 from server.candidates.candidate import MetricValue
 from server.candidates.spec import SearchSpec
 from server.candidates.states import EvaluationSource
@@ -20,16 +21,18 @@ from server.spaces.catalog import SpaceCatalog
 def describe_candidate(
     spaces: SpaceCatalog, spec: SearchSpec, genotype: Genotype, provenance: JsonValue
 ) -> NewCandidate:
-    """Decode a genotype, with its latency key where a board measures it and what is known without evaluating."""
+    """Decode a genotype, with its latency key on each board that measures it and what is known without evaluating."""
     record = spaces.decode(spec.space.id, spec.space.parameters, genotype)
-    key = None
-    if spec.device is not None and LATENCY_US in spec.metrics():
-        key = spaces.latency_key(record.architecture, dtype=spec.device.dtype, batch=spec.device.batch)
+    keys = {
+        board.name: spaces.latency_key(record.architecture, dtype=board.device.dtype, batch=board.device.batch)
+        for board in spec.measured_boards()
+    }
     known = spaces.known_values(spec.space.id, spec.space.parameters, genotype)
     return NewCandidate(
         genotype=genotype,
         record=record,
-        latency_key=key,
+        latency_key=keys.pop(OWN_DEVICE, None),
+        latency_keys={name: key for name, key in keys.items() if key is not None},
         known=known,
         counted=_counted(spaces, spec, record),
         provenance=provenance,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Set
 
 from nas_engine.domain.dominance import CONFIDENCE_Z, Dominance
-from nas_engine.domain.metrics import LATENCY_US
+from nas_engine.domain.metric import Metric
+from server.candidates.boards import Confirmation
 from server.candidates.candidate import Candidate
 from server.candidates.search import Search
-from server.candidates.spec import Confirmation
 from server.searches.fronts.fronts import Front, Fronts
 
 NOISY = 0.02
@@ -24,18 +24,27 @@ def noisy_best(search: Search, front: Front, remeasured: Set[str]) -> tuple[str,
     Of many candidates the best by a noisy value is often the luckiest: a second measurement, which replaces the first,
     owes nothing to that. The noisiest come first; nothing is measured again twice.
     """
-    if LATENCY_US not in search.spec.metrics() or search.hardware_key is None:
-        return ()
+    metrics = _measured_metrics(search)
     doubted = [
-        (-known.uncertainty / known.value, candidate.seq, candidate.id)
+        (-noise, candidate.seq, candidate.id)
         for candidate in front.points
         if candidate.id not in remeasured
-        and (known := candidate.current.get(LATENCY_US)) is not None
-        and known.uncertainty is not None
-        and known.uncertainty * CONFIDENCE_Z > NOISY * known.value
+        and (noise := max((_noise(candidate, metric) for metric in metrics), default=0.0)) * CONFIDENCE_Z > NOISY
     ]
     left = search.progress.num_asked // CANDIDATES_PER_REMEASUREMENT - len(remeasured)
     return tuple(candidate_id for _, _, candidate_id in sorted(doubted)[: max(left, 0)])
+
+
+def _noise(candidate: Candidate, metric: Metric) -> float:
+    """Standard error of a value, as a share of it; 0 where it is exact or not known."""
+    known = candidate.current.get(metric)
+    return 0.0 if known is None or known.uncertainty is None else known.uncertainty / known.value
+
+
+def _measured_metrics(search: Search) -> list[Metric]:
+    """Latencies that the search goes by and that a board can give again."""
+    boards = search.spec.needed_boards()
+    return [board.metric for board in boards if search.hardware_key_on(board) is not None]
 
 
 def candidates_to_remeasure(
@@ -47,7 +56,7 @@ def candidates_to_remeasure(
 
     Ends after finitely many rounds: no candidate is named twice. Latencies of a table cannot be measured again.
     """
-    if LATENCY_US not in search.spec.metrics() or search.hardware_key is None:
+    if not _measured_metrics(search):
         return ()
     match search.spec.measurement.confirm:
         case Confirmation.NONE:

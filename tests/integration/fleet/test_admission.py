@@ -12,8 +12,8 @@ from nas_engine.domain.measurement import Dtype
 from nas_engine.domain.metrics import MACS
 from server.artifacts.files import FileByteStore
 from server.artifacts.model_check import ModelFacts
+from server.candidates.boards import MeasurementSpec
 from server.candidates.search import SearchQuery
-from server.candidates.spec import MeasurementSpec
 from server.core.errors import InvalidSpecError, NotFoundError, SpecViolation
 from server.fleet.device import DeviceState
 from server.fleet.device_spec import DeviceSpec

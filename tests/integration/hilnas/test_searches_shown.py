@@ -11,10 +11,11 @@ import httpx2
 import pytest
 
 from hilnas.cli.main import main
+from nas_engine.domain.job_protocol import FailureType
 from nas_engine.domain.measurement import DeviceClass
 from nas_engine.domain.uncertainty import value_text
 from server.fleet.device import Device
-from server.jobs.failures import Failure, FailureType
+from server.jobs.failures import Failure
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import World, latency_spec
 from tests.support.worlds.enrolment_tokens import token_for

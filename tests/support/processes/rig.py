@@ -97,6 +97,7 @@ class Installation:
         name: str,
         *,
         isolation: str = "none",
+        device_type: str = DEVICE_TYPE,
         port: int | None = None,
         surroundings: Mapping[str, str] | None = None,
     ) -> Program:
@@ -104,10 +105,11 @@ class Installation:
 
         Args:
             isolation: the agent's own option.
+            device_type: that it registers under.
             port: another server's than the first one's.
             surroundings: more of its environment.
         """
-        arguments = ["agent", "--insecure", "--runtime", "fake", "--device-type", DEVICE_TYPE]
+        arguments = ["agent", "--insecure", "--runtime", "fake", "--device-type", device_type]
         arguments += ["--server", f"127.0.0.1:{port or self.grpc_port}", "--name", name, "--isolation", isolation]
         arguments += ["--state-dir", str(self.folder / name), "--host-lock", str(self.folder / "timing.lock")]
         token = (self.home / "enrolment.token").read_text(encoding="ascii").strip()

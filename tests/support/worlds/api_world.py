@@ -36,6 +36,7 @@ from server.artifacts.artifacts import Artifacts
 from server.bootstrap.api import ApiProcess, build
 from server.bootstrap.job_kinds import all_job_kinds
 from server.bootstrap.settings import Settings
+from server.candidates.boards import OWN_DEVICE
 from server.candidates.spec import SearchSpec
 from server.fleet.device import Device, DeviceCapabilities, Enrolment
 from server.fleet.devices import Devices
@@ -138,8 +139,9 @@ class World:
         asked = []
         for genotype in genotypes:
             record = self.process.get(SpaceCatalog).decode(spec.space.id, spec.space.parameters, tuple(genotype))
-            key = self._latency_key(spec, record.architecture)
-            asked.append(NewCandidate(genotype=tuple(genotype), record=record, latency_key=key))
+            keys = self._latency_keys(spec, record.architecture)
+            own = keys.pop(OWN_DEVICE, None)
+            asked.append(NewCandidate(genotype=tuple(genotype), record=record, latency_key=own, latency_keys=keys))
         done = sum(one.candidate.state.final for one in given.finished)
         outcome = SearchStepOutcome(
             observed=tuple(one.candidate.id for one in given.finished),
@@ -154,11 +156,13 @@ class World:
         )
         self.steps.commit(_lease(job), outcome)
 
-    def _latency_key(self, spec: SearchSpec, architecture: Architecture) -> str | None:
-        if spec.device is None:
-            return None
-        spaces = self.process.get(SpaceCatalog)
-        return spaces.latency_key(architecture, dtype=spec.device.dtype, batch=spec.device.batch)
+    def _latency_keys(self, spec: SearchSpec, architecture: Architecture) -> dict[str, str]:
+        spaces, found = self.process.get(SpaceCatalog), {}
+        for board in spec.all_boards():
+            key = spaces.latency_key(architecture, dtype=board.device.dtype, batch=board.device.batch)
+            if key is not None:
+                found[board.name] = key
+        return found
 
     def convert_all(self) -> None:
         """Make every model file that is waited for."""

@@ -32,6 +32,7 @@ from server.artifacts.artifact import ModelFormat, WeightsOrigin
 from server.artifacts.artifacts import Artifacts
 from server.artifacts.files import FileByteStore
 from server.bootstrap.job_kinds import all_job_kinds
+from server.candidates.boards import OWN_DEVICE
 from server.candidates.candidate import Candidate, CandidateQuery, HeldOutAccuracy
 from server.candidates.candidate_store import CandidateStore
 from server.candidates.payloads import EvaluatePayload
@@ -247,10 +248,14 @@ class PlayedWorker:
 
     def _new(self, search: Search, genotype: Genotype) -> NewCandidate:
         record = toy_record(genotype)
-        key = None
-        if search.spec.device is not None:
-            key = self.world.spaces.latency_key(record.architecture, dtype=Dtype.FP32, batch=search.spec.device.batch)
-        return NewCandidate(genotype=genotype, record=record, latency_key=key, provenance={"operator": "listed"})
+        keys = {
+            board.name: self.world.spaces.latency_key(record.architecture, dtype=Dtype.FP32, batch=board.device.batch)
+            for board in search.spec.all_boards()
+        }
+        own = keys.pop(OWN_DEVICE, None)
+        return NewCandidate(
+            genotype=genotype, record=record, latency_key=own, latency_keys=keys, provenance={"operator": "listed"}
+        )
 
 
 @dataclass

@@ -8,12 +8,18 @@ from nas_engine.domain.metric import Goal, Metric, MetricDeclaration, MetricSour
 from nas_engine.domain.metrics import (
     ACCURACIES,
     BUILT_IN,
+    LATENCY_US,
     TEST_TOP1,
     TOP1,
     accuracy_on,
     column_for,
     declared_metric,
+    is_cheap,
+    is_latency,
     is_measured,
+    is_searched,
+    latency_on,
+    stored_metric,
     words_for,
 )
 
@@ -59,3 +65,20 @@ def test_a_metric_of_a_package_that_is_gone_keeps_its_name() -> None:
     gone = Metric("gone", "", Goal.MINIMIZE)
     assert declared_metric("gone") is None
     assert (column_for(gone), words_for(gone), is_measured("gone")) == ("gone", "gone", False)
+
+
+def test_the_latency_on_a_board_is_declared_as_latency_is() -> None:
+    metric = latency_on("rk3588")
+    assert stored_metric("latency_us@rk3588") == metric
+    assert (metric.name, metric.unit, metric.goal) == ("latency_us@rk3588", LATENCY_US.unit, LATENCY_US.goal)
+    assert (column_for(metric), words_for(metric)) == ("latency p50 on rk3588", "latency on rk3588")
+    assert is_measured(metric.name)
+    assert is_searched(metric)
+    assert not is_cheap(metric)
+    assert [is_latency(one) for one in (metric, LATENCY_US, stored_metric("macs@rk3588"), TOP1)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert declared_metric("macs@rk3588") is None, "it is the same on every board"

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0028_board_rules"
-down_revision = "0025_what_ifs"
+down_revision = "0027_boards"
 branch_labels = None
 depends_on = None
 
