@@ -130,6 +130,7 @@ def test_why_candidates_failed_is_said_where_they_are_listed_and_shown(
     assert _run(capsys, "search", "candidates", search_id).count("[Gelu]") == 2
     (one, _) = _json(capsys, "search", "candidates", search_id)
     assert "operator [Gelu] is unknown" in _run(capsys, "candidates", "show", one["short_id"])
+    _run(capsys, "search", "cancel", search_id)  # its next step is not for the searches of others
 
 
 def test_what_was_cancelled_with_its_search_did_not_fail(
