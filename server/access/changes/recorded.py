@@ -75,6 +75,7 @@ RECORDED: Mapping[str, Recorded] = {
     "retire_device": Recorded(Did.RETIRE, Kind.DEVICE, "device_id"),
     "unretire_device": Recorded(Did.UNRETIRE, Kind.DEVICE, "device_id"),
     "confirm_device": Recorded(Did.CONFIRM, Kind.DEVICE, "device_id"),
+    "amend_principal": Recorded(Did.AMEND, Kind.PRINCIPAL, "principal_id", names_members=True),
     "create_token": Recorded(Did.CREATE, Kind.TOKEN),
     "revoke_token": Recorded(Did.REVOKE, Kind.TOKEN, "token_id"),
     "create_enrolment_token": Recorded(Did.CREATE, Kind.ENROLMENT),

@@ -66,6 +66,7 @@ def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
         "decode_architecture": {"architecture": [0] * 4, "parameters": SMALL_PARAMETERS},
         "set_device_labels": {"labels": {"rack": "b"}},
         "reserve_device": {"reserved_by": "ada", "duration_s": 60},
+        "amend_principal": {"weight": 2.0},
         "create_token": {"name": "a token", "roles": ["viewer"]},
         "create_enrolment_token": {"name": "an enrolment token"},
     }
