@@ -3,7 +3,7 @@
 Every order, claim and completion is one of the server's own, in a database of its own; only the time that a board takes
 for a job is drawn (log-normal, median 1) and not waited for. Two owners search by generations of 50, one orders a
 measurement now and then and waits for it alone, one orders all at once, and one comes late. Printed per owner: what it
-got of the shared lane while it had work waiting against what its weight was due, how far it was behind that at most, and
+got of the shared lane while it had work waiting against what its weight was due, how far it fell behind that, and
 the longest wait between two of its jobs, in jobs of others; and beside what came the bounds that
 docs/explanation/fair_shares.md states. Exits 1 where one is broken.
 
