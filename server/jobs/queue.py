@@ -293,9 +293,12 @@ class JobStore(LeaseHistory, TurnStore):
     def assign_job_to(
         self, job_id: str, search_id: str, candidate_id: str, priority: int, owner: Principal | None
     ) -> None:
-        """Let a job go on for another candidate, and for the owner of that one's search."""
+        """Let a job go on for another candidate, and for the owner of that one's search, in a turn of that owner's."""
+        job = replace(self.get_job(job_id), priority=priority, owner=owner)
+        interactive, turn = self.lane_and_turn(job)
         values = {"search_id": search_id, "candidate_id": candidate_id, "priority": priority}
-        self._update(job_id, {**values, "owner_id": None if owner is None else owner.id})
+        whose = {"owner_id": None if owner is None else owner.id, "interactive": interactive, "turn": turn}
+        self._update(job_id, {**values, **whose})
 
     def jobs_leased_to(self, owner: str) -> tuple[Job, ...]:
         """Jobs that a worker, a device or an evaluator holds now, by id."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,7 +12,7 @@ from server.access.store import principals
 from server.core.database.prepared import fetch
 from server.core.database.store import Store
 from server.core.database.types import Digest, Id, Label
-from server.jobs.job import Job, JobTarget, NewJob
+from server.jobs.job import Job, JobOrder, JobTarget
 from server.jobs.shares.turns import (
     MAX_INTERACTIVE,
     MAX_RUN,
@@ -26,12 +26,12 @@ from server.jobs.shares.turns import (
 from server.jobs.states import JobKind, JobState, LeaseOutcome
 from server.jobs.tables import jobs, leases
 
-IN_TURN = (jobs.c.priority.desc(), jobs.c.interactive.desc(), jobs.c.turn, jobs.c.id)
+_IN_LANE = (jobs.c.turn, jobs.c.id)
+IN_TURN = (jobs.c.priority.desc(), jobs.c.interactive.desc(), *_IN_LANE)
 """Order of claims and of places; `shared_is_due` says when the shared lane of a priority goes before the other one."""
 
 # Written out, not bound: an index of what waits serves only statements that say so themselves.
 _QUEUED = jobs.c.state == sa.literal_column(f"'{JobState.QUEUED.value}'")
-_BY_KIND = 5  # values that `present_statement` gives for each kind
 LATEST_LANES = (
     sa.select(leases.c.lease_id, jobs.c.interactive)
     .join_from(leases, jobs, jobs.c.id == leases.c.job_id)
@@ -44,10 +44,33 @@ LATEST_LANES = (
 )
 
 
+class _ByKind(NamedTuple):
+    """Turns of jobs of one kind, in a priority and a lane; None where there is no such job.
+
+    Attributes:
+        pool_latest: the highest under way in the pool.
+        line_earliest: the lowest under way in any.
+        first: the lowest that waits in the pool.
+        weight: of the owner of that.
+        queued, leased, done: the highest of the owner who orders.
+    """
+
+    pool_latest: int | None
+    line_earliest: int | None
+    first: int | None
+    weight: float | None
+    queued: int | None
+    leased: int | None
+    done: int | None
+
+
+_NUM = len(_ByKind._fields)
+
+
 class TurnStore(Store):
     """The part of `JobStore` that knows in which order jobs are done."""
 
-    def lane_and_turn(self, job: NewJob) -> tuple[bool, int]:
+    def lane_and_turn(self, job: JobOrder) -> tuple[bool, int]:
         """Whether a job to be queued goes into the interactive lane, and its turn there."""
         owner_id = None if job.owner is None else job.owner.id
         interactive = job.interactive and self._num_interactive(job, owner_id) < MAX_INTERACTIVE
@@ -56,15 +79,16 @@ class TurnStore(Store):
         parameters = _parameters(job, target, owner_id, interactive=interactive)
         typed, of_somebody = target.device_type is not None, owner_id is not None
         statement = present_statement(kinds, typed=typed, pooled=target.pool_key is not None, of_somebody=of_somebody)
-        ((weight, of_pool, of_line, *by_kind),) = fetch(self._connection, statement, parameters)
-        turns, weights, queued, leased, done = (by_kind[place::_BY_KIND] for place in range(_BY_KIND))
-        fronts = [Front(turn, step_of(of)) for turn, of in zip(turns, weights, strict=True) if turn is not None]
-        current = present(fronts, of_pool)
+        ((weight, *by_kind),) = fetch(self._connection, statement, parameters)
+        asked = [_ByKind(*by_kind[place : place + _NUM]) for place in range(0, len(by_kind), _NUM)]
+        first = [Front(one.first, step_of(one.weight)) for one in asked if one.first is not None]
+        current = present(first, max(_known(one.pool_latest for one in asked), default=None))
         if current is None:
-            current = of_line
+            current = min(_known(one.line_earliest for one in asked), default=None)
         if current is None:
             ((current,),) = fetch(self._connection, _lowest(kinds, typed=typed), parameters)
-        own_last, own_done = max(_known(queued + leased), default=None), max(_known(done), default=None)
+        own_last = max(_known(turn for one in asked for turn in (one.queued, one.leased)), default=None)
+        own_done = max(_known(one.done for one in asked), default=None)
         return interactive, next_turn(current or 0, own_last, own_done, step_of(weight))
 
     def shared_is_due(self, claimant: str, without: str | None = None) -> bool:
@@ -83,11 +107,13 @@ class TurnStore(Store):
         """
         queued, mine = jobs.c.state == JobState.QUEUED, jobs.c.interactive == sa.literal(job.interactive)
         alike = sa.and_(queued, jobs.c.priority == job.priority)
-        held = sa.and_(~jobs.c.accepted, ~jobs.c.interactive) if job.interactive else sa.false()
+        before = sa.tuple_(*_IN_LANE) < sa.tuple_(*(getattr(job, column.name) for column in _IN_LANE))
+        gives_way = sa.and_(~jobs.c.accepted, ~jobs.c.interactive, jobs.c.priority <= job.priority)
+        held = gives_way if job.interactive else sa.false()
         conditions = (
             sa.and_(jobs.c.state == JobState.LEASED, ~held),
             sa.and_(queued, jobs.c.priority > job.priority),
-            sa.and_(alike, mine, sa.tuple_(jobs.c.turn, jobs.c.id) < sa.tuple_(job.turn, job.id)),
+            sa.and_(alike, mine, before),
             sa.and_(alike, ~mine),
         )
         counts = [sa.func.count(sa.case((condition, 1))) for condition in conditions]
@@ -109,7 +135,7 @@ class TurnStore(Store):
         latest = sa.select(jobs.c.lease_owner).where(jobs.c.state == JobState.LEASED, *same_pool(job))
         return self._connection.execute(latest.order_by(jobs.c.lease_id.desc()).limit(1)).scalar_one_or_none()
 
-    def _num_interactive(self, job: NewJob, owner_id: str | None) -> int:
+    def _num_interactive(self, job: JobOrder, owner_id: str | None) -> int:
         """The owner's unfinished jobs of the interactive lane, of the line and the priority of a job."""
         kinds = line_of(job.kind, job.target.device_type)
         statement = _num_interactive(kinds, typed=job.target.device_type is not None, of_somebody=owner_id is not None)
@@ -131,7 +157,7 @@ def _known(turns: Iterable[int | None]) -> list[int]:
     return [turn for turn in turns if turn is not None]
 
 
-def _parameters(job: NewJob, target: JobTarget, owner_id: str | None, *, interactive: bool) -> dict[str, Any]:
+def _parameters(job: JobOrder, target: JobTarget, owner_id: str | None, *, interactive: bool) -> dict[str, Any]:
     given = {"of_owner": owner_id, "of_type": target.device_type, "of_pool": target.pool_key}
     known = {name: value for name, value in given.items() if value is not None}
     return {"of_priority": job.priority, "of_lane": interactive, **known}
@@ -156,34 +182,29 @@ def _is(column: sa.Column[Any], name: str, kind: Any, *, given: bool) -> sa.Colu
 
 @lru_cache(64)
 def present_statement(kinds: tuple[JobKind, ...], *, typed: bool, pooled: bool, of_somebody: bool) -> sa.Select[Any]:
-    """The owner's weight, the highest turn under way in the pool and the lowest in the line, and `_BY_KIND` for each
-    kind: turn and owner's weight of what waits first in the pool, and the owner's highest turns, queued, leased, done.
-    """
+    """The owner's weight, then a `_ByKind` for each kind of a line; each value is at one end of an index."""
     pool = _is(jobs.c.target_pool_key, "of_pool", Digest, given=pooled)
     mine = _is(jobs.c.owner_id, "of_owner", Id, given=of_somebody)
-    lines = {kind: tuple(_line(kind, typed=typed)) for kind in kinds}
-    leased = _in(JobState.LEASED)
-    under_way = sa.case(*((sa.and_(*line), jobs.c.turn) for line in lines.values()))
-    weight: Any = sa.null()
+    owners = jobs.outerjoin(principals, principals.c.id == jobs.c.owner_id)
+    asked: list[Any] = [sa.null()]
     if of_somebody:
-        weight = sa.select(principals.c.weight).where(principals.c.id == sa.bindparam("of_owner")).scalar_subquery()
-    asked = [
-        weight,
-        sa.select(sa.func.max(under_way)).where(leased, pool).scalar_subquery(),
-        sa.select(sa.func.min(under_way)).where(leased).scalar_subquery(),
-    ]
-    for line in lines.values():
-        waiting = sa.select(jobs.c.turn).where(_QUEUED, *line, pool).order_by(jobs.c.turn, jobs.c.id).limit(1)
-        owners = jobs.outerjoin(principals, principals.c.id == jobs.c.owner_id)
-        own = sa.select(jobs.c.turn).where(mine, *line).order_by(jobs.c.turn.desc()).limit(1)
-        asked += [
-            waiting.scalar_subquery(),
-            waiting.with_only_columns(principals.c.weight).select_from(owners).scalar_subquery(),
-            own.where(_QUEUED).scalar_subquery(),
-            own.where(leased).scalar_subquery(),
-            # Of workers' kinds, which take turns with each other too, only what is unfinished counts.
-            own.where(_in(JobState.DONE)).scalar_subquery() if typed else sa.null(),
-        ]
+        asked = [sa.select(principals.c.weight).where(principals.c.id == sa.bindparam("of_owner")).scalar_subquery()]
+    for kind in kinds:
+        turn = sa.select(jobs.c.turn).where(*_line(kind, typed=typed)).limit(1)
+        under_way = turn.where(_in(JobState.LEASED))
+        waiting = turn.where(_QUEUED, pool).order_by(jobs.c.turn, jobs.c.id)
+        own = turn.where(mine).order_by(jobs.c.turn.desc())
+        values = (
+            under_way.where(pool).order_by(jobs.c.turn.desc()),
+            under_way.order_by(jobs.c.turn),
+            waiting,
+            waiting.with_only_columns(principals.c.weight).select_from(owners),
+            own.where(_QUEUED),
+            own.where(_in(JobState.LEASED)),
+        )
+        asked += [value.scalar_subquery() for value in values]
+        # Of workers' kinds, which take turns with each other too, only what is unfinished counts.
+        asked.append(own.where(_in(JobState.DONE)).scalar_subquery() if typed else sa.null())
     return sa.select(*asked)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import accumulate
+from typing import Any
 
 import pytest
 
+from server.jobs.queue import JobStore
 from server.jobs.states import JobKind
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.queue_world import ONE_BOARD, OTHER_POOL, POOL, QueueWorld, names
@@ -123,3 +125,12 @@ def test_several_boards_share_as_one_does(queue: QueueWorld) -> None:
     queue.order(queue.owner("four", 4.0), 60)
     served = [queue.serve(1, f"{ONE_BOARD}{n % 3}")[0] for n in range(50)]
     assert Counter(names(served)) == {"one": 10, "four": 40}
+
+
+def test_a_job_that_passes_to_another_owner_takes_a_turn_of_that_ones(queue: QueueWorld) -> None:
+    many, heir = queue.owner("many"), queue.owner("heir")
+    last = queue.order(many, 20)[-1]
+    no_search: Any = None  # whose turn it is does not depend on one
+    queue.uow.write(lambda tx: JobStore(tx).assign_job_to(last.id, no_search, no_search, 0, heir))
+    queue.order(heir, 4)
+    assert names(queue.serve(10)).count("heir") == 5
