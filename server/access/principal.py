@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+MIN_WEIGHT, MAX_WEIGHT = 0.1, 100.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
@@ -13,11 +15,13 @@ class Principal:
     Attributes:
         id: ``prin_...``.
         name: unique, and fixed: what is owned would seem to change hands with it.
+        weight: its share of measuring is as this to those of the others whose jobs wait beside its own.
     """
 
     id: str
     name: str
     created_at: datetime
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

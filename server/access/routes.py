@@ -17,6 +17,7 @@ from server.access.schemas import (
     NewEnrolmentTokenResource,
     NewTokenResource,
     OwnedListQuery,
+    PrincipalAmendment,
     PrincipalResource,
     TokenBody,
     TokenResource,
@@ -36,6 +37,10 @@ EnrolmentTokensDep = Annotated[EnrolmentTokens, provided(EnrolmentTokens)]
 TokenId = Annotated[
     str, Path(description="Id of the token, as the server gave it.", examples=["tok_01jd3x5w8k2v7m4q9r6t1y0z3a"])
 ]
+PrincipalId = Annotated[
+    str,
+    Path(description="Id of the principal, as the server gave it.", examples=["prin_01jd3x5w8k2v7m4q9r6t1y0z3a"]),
+]
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -46,6 +51,20 @@ def list_principals(
     """List who holds tokens and owns what is made with them, oldest first. Its tokens: `/tokens?owner=`."""
     page = principals.page_of_principals(paging.wanted(query))
     return paging.listing(page, [PrincipalResource.of(one) for one in page.items])
+
+
+@router.get("/principals/{principal_id:id}", responses=problems(*COMMON, NOT_FOUND))
+def get_principal(principal_id: PrincipalId, principals: PrincipalsDep, _: Permitted) -> PrincipalResource:
+    """Read one principal, with the weight of its jobs."""
+    return PrincipalResource.of(principals.get_principal(principal_id))
+
+
+@router.patch("/principals/{principal_id:id}", responses=problems(*COMMON, NOT_FOUND))
+def amend_principal(
+    principal_id: PrincipalId, body: PrincipalAmendment, principals: PrincipalsDep, change: PermittedChange
+) -> PrincipalResource:
+    """Set the weight of a principal's jobs: of 2, it gets twice as much measuring as one of 1 while both wait."""
+    return PrincipalResource.of(change(lambda: principals.weigh(principal_id, body.weight), lambda _: principal_id))
 
 
 @router.get("/tokens", responses=problems(*COMMON, INVALID_PAGE_TOKEN))

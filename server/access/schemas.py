@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from nas_engine.domain.measuring.environment import DeviceClass
 from nas_engine.settings.base import Labels
+from server.access.principal import MAX_WEIGHT, MIN_WEIGHT
 from server.access.token import Role
 from server.core.http.resources import Body, Id, ListQuery, NameText, Resource, Text
 
@@ -28,6 +29,16 @@ class PrincipalResource(OwnerResource):
 
     created_at: datetime
     """Time at which the server made it, with its first token, RFC 3339 in UTC."""
+
+    weight: float = 1.0
+    """Weight of its jobs, set by an admin: its share of measuring, while others wait too, is as this to theirs."""
+
+
+class PrincipalAmendment(Body):
+    """What an admin changes about a principal."""
+
+    weight: Annotated[float, Field(ge=MIN_WEIGHT, le=MAX_WEIGHT)]
+    """Weight of the jobs that it orders from now on, chosen by an admin; 1 where nobody has set it."""
 
 
 Owner = OwnerResource | None

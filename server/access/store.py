@@ -28,6 +28,7 @@ principals = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("name", Label, nullable=False, unique=True),
     sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("weight", sa.Double, nullable=False, server_default="1"),
 )
 
 
@@ -147,6 +148,15 @@ class PrincipalStore(Store):
         if row is None:
             raise NotFoundError(kind, id)
         return None if row[0] is None else PRINCIPALS.value_of(row)
+
+    def get_principal(self, principal_id: str) -> Principal:
+        """Read one. Raises NotFoundError."""
+        return self._get(PRINCIPALS, principals.c.id, principal_id, "principal")
+
+    def weigh_principal(self, principal_id: str, weight: float) -> Principal:
+        """Set its weight. Raises NotFoundError."""
+        self._connection.execute(sa.update(principals).where(principals.c.id == principal_id).values(weight=weight))
+        return self.get_principal(principal_id)
 
     def lock_principal(self, principal_id: str) -> None:
         """Hold a principal until the transaction ends: what it may still have is counted by one at a time."""

@@ -13,7 +13,7 @@ from server.access.changes.change import ChangeAction, SubjectKind
 from server.access.changes.changes import Subject, note_own_change
 from server.access.enrolment_token import EnrolmentDefaults, EnrolmentToken
 from server.access.limits.uses import Uses
-from server.access.principal import NOBODY, Creator, Principal
+from server.access.principal import MAX_WEIGHT, MIN_WEIGHT, NOBODY, Creator, Principal
 from server.access.store import EnrolmentTokenStore, PrincipalStore, TokenStore
 from server.access.token import ApiToken, Role
 from server.core.database.transaction import Transaction, UnitOfWork
@@ -183,6 +183,21 @@ class Principals:
     def page_of_principals(self, page: PageRequest) -> Page[Principal]:
         """List them, oldest first."""
         return self._uow.read(lambda tx: PrincipalStore(tx).page_of_principals(page))
+
+    def get_principal(self, principal_id: str) -> Principal:
+        """Read one. Raises NotFoundError."""
+        return self._uow.read(lambda tx: PrincipalStore(tx).get_principal(principal_id))
+
+    def weigh(self, principal_id: str, weight: float) -> Principal:
+        """Set how much of the measuring is its own while others wait too; jobs that wait already keep their turns.
+
+        Raises:
+            NotFoundError: there is no such principal.
+            InvalidValueError: the weight is out of bounds.
+        """
+        if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
+            raise InvalidValueError(f"weight {weight:g} is not between {MIN_WEIGHT:g} and {MAX_WEIGHT:g}")
+        return self._uow.write(lambda tx: PrincipalStore(tx).weigh_principal(principal_id, weight))
 
 
 class EnrolmentTokens:

@@ -97,6 +97,11 @@ def _of_candidate(tx: Transaction, id: str) -> Principal | None:
     return SearchStore(tx).get_search(CandidateStore(tx).get_candidate(id).search_id).owner
 
 
+def _of_principal(tx: Transaction, id: str) -> Principal | None:
+    """Itself."""
+    return PrincipalStore(tx).get_principal(id)
+
+
 def _of_token(tx: Transaction, id: str) -> Principal | None:
     """Who holds it."""
     return TokenStore(tx).get_token(id).owner
@@ -114,6 +119,7 @@ _SUBJECTS: Mapping[SubjectKind, tuple[str, FindOwner]] = {
     SubjectKind.JOB: ("job_id", _in_row_of("job_id", Kind.JOB)),
     SubjectKind.ARTIFACT: ("sha256", _in_row_of("sha256", Kind.ARTIFACT)),
     SubjectKind.DEVICE: ("device_id", _in_row_of("device_id", Kind.DEVICE)),
+    SubjectKind.PRINCIPAL: ("principal_id", _of_principal),
     SubjectKind.TOKEN: ("token_id", _of_token),
     SubjectKind.ENROLMENT: ("enrolment_token_id", _in_row_of("enrolment_token_id", Kind.ENROLMENT)),
 }

@@ -27,7 +27,7 @@ from server.fleet.lifecycle import move_device, note_device
 from server.fleet.sharing.sharing import owners_taken, takes_now
 from server.fleet.store import DeviceStore
 from server.jobs.completion import expire_lease, fail_attempt
-from server.jobs.dispatch import LeaseVerdict, claim_held_job, claim_job, lock_first
+from server.jobs.dispatch import LeaseVerdict, claim_held_job, claim_job, give_way, lock_first
 from server.jobs.failures import Failure
 from server.jobs.job import ClaimRequest, Job, LeaseRef
 from server.jobs.queue import JobStore
@@ -331,13 +331,17 @@ class AgentSessions:
         return SessionState.ACTIVE, device.class_reason
 
     def _verdict(self, tx: Transaction, device: Device, one: RunningLease) -> LeaseVerdict:
+        looks_ahead = _looks_ahead(device)
+        held = looks_ahead and one.phase is JobPhase.ASSIGNED
+        may_begin = looks_ahead and device.state is DeviceState.ACTIVE and not device.reserved(tx.now())
         try:
             self._close_to(tx, device, one)
+            if may_begin and not held and give_way(tx, self._kinds, one.lease, self._request(tx, device)):
+                return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "an order of a person goes before this job")
             # Whose it is first: a device must not keep another's lease alive either.
             job = JobStore(tx).lock_job_of_lease(one.lease)
             if job.lease_owner != device.id:
                 return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "another device holds this job")
-            held = one.phase is JobPhase.ASSIGNED and _looks_ahead(device)
             if held and not job.accepted:
                 JobStore(tx).hold_lease(job, self._leases.ttl_s)
             else:

@@ -13,18 +13,27 @@ import sqlalchemy as sa
 from server.core.database.labels import labels
 from server.core.database.types import Digest, now
 from server.jobs.job import ClaimRequest, OwnersTaken
+from server.jobs.shares.store import IN_TURN
 from server.jobs.states import JobKind, JobState
 from server.jobs.tables import JOBS, job_exclusions, jobs
 
 MAX_SHAPES = 256
 """Shapes of claims whose statements are kept."""
 
-_IN_TURN = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
-
 
 def claim_statement(request: ClaimRequest) -> sa.Select[Any]:
     """The first queued job that the claimant may do now; nobody else's claim waits for its row."""
     return _claim(_shape(request))
+
+
+def shared_statement(request: ClaimRequest) -> sa.Select[Any]:
+    """The first of the shared lane at the priority that is bound as ``priority``, whoever waits in the other lane."""
+    return _shared(_shape(request))
+
+
+def next_statement(request: ClaimRequest) -> sa.Select[Any, int, bool]:
+    """Priority and lane of the job that a claim would take; locks nothing."""
+    return _next(_shape(request))
 
 
 def ready_statement(request: ClaimRequest) -> sa.Select[Any]:
@@ -97,8 +106,18 @@ def _claim(shape: _Shape) -> sa.Select[Any]:
 
 
 @lru_cache(MAX_SHAPES)
+def _shared(shape: _Shape) -> sa.Select[Any]:
+    return _claim(shape).where(jobs.c.priority == sa.bindparam("priority"), jobs.c.interactive == sa.false())
+
+
+@lru_cache(MAX_SHAPES)
 def _ready(shape: _Shape) -> sa.Select[Any]:
     return _claimable(sa.select(sa.literal(1)).select_from(jobs), shape)
+
+
+@lru_cache(MAX_SHAPES)
+def _next(shape: _Shape) -> sa.Select[Any, int, bool]:
+    return _claimable(sa.select(jobs.c.priority, jobs.c.interactive), shape)
 
 
 @lru_cache(MAX_SHAPES)
@@ -116,12 +135,12 @@ def _held(shape: _Shape) -> sa.Select[Any]:
         busy.c.id != jobs.c.id,
     )
     unbegun = (~jobs.c.accepted, ~jobs.c.cancel_requested, jobs.c.lease_owner != sa.bindparam("owner"), is_busy)
-    return JOBS.select(*_suits(shape, JobState.LEASED), *unbegun).order_by(*_IN_TURN).limit(1)
+    return JOBS.select(*_suits(shape, JobState.LEASED), *unbegun).order_by(*IN_TURN).limit(1)
 
 
 def _claimable(statement: sa.Select[Any], shape: _Shape) -> sa.Select[Any]:
     """The first queued job that the claimant may do now, in the order of the index."""
-    return statement.where(*_suits(shape), jobs.c.not_before <= now()).order_by(*_IN_TURN).limit(1)
+    return statement.where(*_suits(shape), jobs.c.not_before <= now()).order_by(*IN_TURN).limit(1)
 
 
 def _suits(shape: _Shape, state: JobState = JobState.QUEUED) -> tuple[sa.ColumnElement[bool], ...]:

@@ -322,6 +322,26 @@ def claim_held_job(tx: Transaction, kinds: JobKinds, request: ClaimRequest) -> J
     return claim_job(tx, kinds, request)
 
 
+def give_way(tx: Transaction, kinds: JobKinds, lease: LeaseRef, request: ClaimRequest) -> bool:
+    """End a lease that its holder would begin now, where an order of a person goes before it; whether it was ended.
+
+    Raises:
+        LeaseLostError: it is not the job's current lease.
+        NotFoundError: there is no such job.
+    """
+    seen = JobStore(tx).get_job(lease.job_id)
+    held = seen.lease == lease and seen.unbegun and seen.lease_owner == request.owner and not seen.cancel_requested
+    if not held or not JobStore(tx).gives_way(seen, request):
+        return False
+    lock_first(tx, kinds, seen)
+    job = JobStore(tx).lock_job_of_lease(lease)
+    if job.accepted:
+        return False
+    failure = Failure(FailureType.AGENT_SHUTDOWN, "an order of a person goes before it")
+    fail_attempt(tx, kinds, job, failure, outcome=LeaseOutcome.NACKED)
+    return True
+
+
 def lock_first(tx: Transaction, kinds: JobKinds, job: Job) -> None:
     """Lock what the end of a job concerns, before the job itself: two transactions then never wait for each other."""
     kinds[job.kind].lock_first(tx, job)

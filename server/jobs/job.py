@@ -36,7 +36,9 @@ class JobOrder:
     Attributes:
         kind: what to do; `payload` says with what (see `server.jobs.payloads`).
         dedupe_key: while a job with this key is not final, adding another gives that one back instead.
-        priority: higher first; within one priority owners take turns, each with the oldest first.
+        priority: higher first; within one priority owners take turns as their weights say, each with the oldest first.
+        interactive: whether a person waits for this one alone, so that it goes before what searches order; of a job
+            that is queued, whether it does: an owner has few such ones at a time (see `server.jobs.shares.turns`).
         max_attempts: leases that may fail or die before the job is FAILED.
         search_id, candidate_id, supernet_id, network_id: what it is done for.
         latency_key, hardware_key: what a measurement is filed under.
@@ -47,6 +49,7 @@ class JobOrder:
     payload: Mapping[str, JsonValue]
     dedupe_key: str | None = None
     priority: int = 0
+    interactive: bool = False
     max_attempts: int = 3
     target: JobTarget = field(default_factory=JobTarget)
     search_id: str | None = None
@@ -89,8 +92,9 @@ class Job(JobOrder):
 
     Attributes:
         id: ``job_...``.
-        turn: its place among jobs of the kind and the priority: an owner's waiting jobs have one each, upwards from
-            the lowest that waits, so that those who order few do not wait for all of one who orders many.
+        turn: its place among jobs of its line, priority and lane: an owner's unfinished jobs lie one over the owner's
+            weight apart, upwards from the present, so that those who order few do not wait for all of one who orders
+            many.
         attempt: leases so far that count; 1 during the first.
         lease_owner: worker or device id; kept after the lease has ended.
         lease_expires_at: by the database's clock; None unless LEASED.

@@ -19,10 +19,19 @@ from server.core.database.types import later, now
 from server.core.errors import ConflictError, LeaseLostError
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
-from server.jobs.claims import claim_statement, held_statement, ready_statement, soonest_statement, values_of
+from server.jobs.claims import (
+    claim_statement,
+    held_statement,
+    next_statement,
+    ready_statement,
+    shared_statement,
+    soonest_statement,
+    values_of,
+)
 from server.jobs.failures import Failure
 from server.jobs.job import ClaimRequest, Job, JobOrder, JobQuery, LeaseRef, NewJob, QueueDepth
 from server.jobs.lease_history import LeaseHistory
+from server.jobs.shares.store import TurnStore, same_pool
 from server.jobs.states import JobKind, JobPhase, JobState
 from server.jobs.tables import JOBS, job_exclusions, jobs, leases
 
@@ -36,7 +45,7 @@ _ACTIVE_UNDER = (
 )
 
 
-class JobStore(LeaseHistory):
+class JobStore(LeaseHistory, TurnStore):
     """Jobs as rows. Two claimants never get the same one: PostgreSQL skips locked rows, SQLite has one writer."""
 
     def add_job(self, job: NewJob) -> Job:
@@ -44,13 +53,14 @@ class JobStore(LeaseHistory):
         if job.dedupe_key is not None and (active := self.lock_active_job(job.dedupe_key)) is not None:
             return active
         order = {field.name: getattr(job, field.name) for field in fields(JobOrder)}
+        order["interactive"], turn = self.lane_and_turn(job)
         current = self._tx.now()
         start = current + timedelta(seconds=job.delay_s)
         queued = Job(
             **order,
             id=new_id(IdPrefix.JOB),
             state=JobState.QUEUED,
-            turn=self._next_turn(job),
+            turn=turn,
             not_before=start,
             created_at=current,
         )
@@ -69,15 +79,6 @@ class JobStore(LeaseHistory):
     def add_jobs(self, jobs: Sequence[NewJob]) -> tuple[Job, ...]:
         """`add` for each, in order."""
         return tuple(self.add_job(job) for job in jobs)
-
-    def _next_turn(self, job: NewJob) -> int:
-        """The turn of a job to be queued: its owner's next, no earlier than the lowest that waits."""
-        alike = (jobs.c.state == JobState.QUEUED, jobs.c.kind == job.kind, jobs.c.priority == job.priority)
-        owner_id = None if job.owner is None else job.owner.id
-        lowest = sa.select(sa.func.min(jobs.c.turn)).where(*alike).scalar_subquery()
-        own_last = sa.select(sa.func.max(jobs.c.turn)).where(jobs.c.owner_id == owner_id, *alike).scalar_subquery()
-        low, last = self._connection.execute(sa.select(lowest, own_last)).one()
-        return max(low or 0, -1 if last is None else last + 1)
 
     def get_job(self, job_id: str) -> Job:
         """Read one job, whatever its state."""
@@ -119,21 +120,11 @@ class JobStore(LeaseHistory):
         statement = owned_by(where_given(JOBS.select(), wanted), jobs.c.owner_id, query.owner)
         return self._page(JOBS, statement, page, id_column=jobs.c.id, descending=True)
 
-    def num_jobs_ahead(self, job: Job) -> int:
-        """Queued and leased jobs of its kind and pool that come before a queued job."""
-        first = sa.or_(
-            jobs.c.state == JobState.LEASED,
-            jobs.c.priority > job.priority,
-            sa.and_(jobs.c.priority == job.priority, sa.tuple_(jobs.c.turn, jobs.c.id) < sa.tuple_(job.turn, job.id)),
-        )
-        statement = sa.select(sa.func.count()).where(jobs.c.state.in_(_ACTIVE), *_same_pool(job), first)
-        return int(self._connection.execute(statement).scalar_one())
-
     def mean_job_duration_s(self, job: Job) -> float | None:
         """Mean time of the latest done jobs of its kind and pool, once the first attempt began; None without any."""
         statement = (
             sa.select(jobs.c.started_at, jobs.c.finished_at)
-            .where(jobs.c.state == JobState.DONE, jobs.c.started_at.is_not(None), *_same_pool(job))
+            .where(jobs.c.state == JobState.DONE, jobs.c.started_at.is_not(None), *same_pool(job))
             .order_by(jobs.c.finished_at.desc())
             .limit(NUM_TIMED)
         )
@@ -183,6 +174,9 @@ class JobStore(LeaseHistory):
         job = self._only(JOBS, claim_statement(request), values_of(request))
         if job is None:
             return None
+        if job.interactive and self.shared_is_due(request.owner):
+            of_priority = {**values_of(request), "priority": job.priority}
+            job = self._only(JOBS, shared_statement(request), of_priority) or job
         values: dict[str, Any] = {
             "state": JobState.LEASED,
             "lease_owner": request.owner,
@@ -203,6 +197,13 @@ class JobStore(LeaseHistory):
             return 0.0
         ((soonest, current),) = fetch(self._connection, soonest_statement(request), values)
         return None if soonest is None else max(0.0, (soonest - current).total_seconds())
+
+    def gives_way(self, job: Job, request: ClaimRequest) -> bool:
+        """Whether a person's order waits that goes before this job, which the claimant holds and has not begun."""
+        if job.interactive or self.shared_is_due(request.owner, without=job.lease_id):
+            return False
+        following = fetch(self._connection, next_statement(request), values_of(request))
+        return any(interactive and priority >= job.priority for priority, interactive in following)
 
     def renew_lease(self, job: Job, ttl_s: float, phase: JobPhase | None) -> None:
         """Push the expiry of a locked job's lease out, and accept it: its holder begins."""
@@ -292,9 +293,12 @@ class JobStore(LeaseHistory):
     def assign_job_to(
         self, job_id: str, search_id: str, candidate_id: str, priority: int, owner: Principal | None
     ) -> None:
-        """Let a job go on for another candidate, and for the owner of that one's search."""
+        """Let a job go on for another candidate, and for the owner of that one's search, in a turn of that owner's."""
+        job = replace(self.get_job(job_id), priority=priority, owner=owner)
+        interactive, turn = self.lane_and_turn(job)
         values = {"search_id": search_id, "candidate_id": candidate_id, "priority": priority}
-        self._update(job_id, {**values, "owner_id": None if owner is None else owner.id})
+        whose = {"owner_id": None if owner is None else owner.id, "interactive": interactive, "turn": turn}
+        self._update(job_id, {**values, **whose})
 
     def hand_job_to(self, job_id: str, owner: Principal | None) -> None:
         """Let a job go on as another owner's."""
@@ -328,15 +332,6 @@ class JobStore(LeaseHistory):
 
     def _active(self, *conditions: sa.ColumnElement[bool]) -> tuple[Job, ...]:
         return self._list(JOBS, JOBS.select(jobs.c.state.in_(_ACTIVE), *conditions).order_by(jobs.c.id))
-
-
-def _same_pool(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
-    target = job.target
-    return (
-        jobs.c.kind == job.kind,
-        jobs.c.target_pool_key.is_not_distinct_from(target.pool_key),
-        jobs.c.target_device_type.is_not_distinct_from(target.device_type),
-    )
 
 
 def _by_length(ttls_s: Mapping[JobKind, float]) -> tuple[tuple[float, tuple[JobKind, ...]], ...]:

@@ -51,6 +51,10 @@ class JobResource(Resource):
     priority: int
     """Priority it was queued with; jobs with a higher one are leased first."""
 
+    interactive: bool = False
+    """Whether it goes before the jobs of searches and batches at its priority, as the order of one person does: each
+    owner has a few such orders at a time, the server sends further ones into the shared lane."""
+
     attempt: int
     """Number of leases so far that count against max_attempts."""
 

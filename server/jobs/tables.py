@@ -15,6 +15,7 @@ from server.jobs.job import Job, LeaseRecord
 from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
 
 _UNFINISHED = sa.text("state IN ('queued', 'leased') AND dedupe_key IS NOT NULL")
+_WAITING = sa.text("state = 'queued'")
 
 
 jobs = sa.Table(
@@ -26,6 +27,7 @@ jobs = sa.Table(
     sa.Column("payload", Json, nullable=False),
     sa.Column("dedupe_key", sa.Text),
     sa.Column("priority", sa.BigInteger, nullable=False),
+    sa.Column("interactive", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("turn", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("target_device_type", Label),
     sa.Column("target_pool_key", Digest),
@@ -63,9 +65,27 @@ jobs = sa.Table(
 
 
 # In the order of claims, so that the first match ends a search for work.
-sa.Index("ix_jobs_queue", jobs.c.state, jobs.c.kind, jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
-# Ends with the turn: the last one that an owner has is read for every order.
-sa.Index("ix_jobs_owner_id", jobs.c.owner_id, jobs.c.state, jobs.c.kind, jobs.c.priority, jobs.c.turn)
+sa.Index(
+    "ix_jobs_queue",
+    jobs.c.state,
+    jobs.c.kind,
+    jobs.c.priority.desc(),
+    jobs.c.interactive.desc(),
+    jobs.c.turn,
+    jobs.c.id,
+)
+# In the order of turns: the last one that an owner has, and the first of a pool, are read for every order.
+_LINE = (jobs.c.kind, jobs.c.priority, jobs.c.interactive, jobs.c.target_device_type)
+sa.Index("ix_jobs_owner_id", jobs.c.owner_id, jobs.c.state, *_LINE, jobs.c.turn)
+sa.Index(
+    "ix_jobs_waiting",
+    *_LINE,
+    jobs.c.target_pool_key,
+    jobs.c.turn,
+    jobs.c.id,
+    sqlite_where=_WAITING,
+    postgresql_where=_WAITING,
+)
 
 job_exclusions = sa.Table(
     "job_exclusions",
@@ -93,6 +113,8 @@ leases = sa.Table(
     sa.UniqueConstraint("job_id", "lease_epoch"),
     # With the end: what a device did of late is counted at its claims, however much it did before.
     sa.Index("ix_leases_device_id", "device_id", "ended_at"),
+    # In the order of time: the latest of a claimant.
+    sa.Index("ix_leases_owner", "owner", "lease_id"),
 )
 
 

@@ -178,6 +178,7 @@ class LatencyOrders:
             priority=question.priority,
             owner=owner,
             purpose="latencies",
+            interactive=True,
             accepts=f"{device.device_type}:{measurement.profile}:{measurement.validity_policy}",
         )
         return queue_network(tx, order, profile, self._settings.max_evaluation_attempts)

@@ -20,6 +20,7 @@ def queue_classification(
     priority: int,
     owner: Principal | None,
     candidate: Candidate | None = None,
+    interactive: bool = False,
 ) -> Job:
     """Queue the job of a model file that is there. Failures are counted per source model and hardware key."""
     tx.wake(Topic.DEVICE_JOBS)
@@ -29,6 +30,7 @@ def queue_classification(
             payload=payload.to_json(),
             dedupe_key=None if candidate is None else f"classify:{candidate.id}:{payload.attempt}",
             priority=priority,
+            interactive=interactive,
             max_attempts=target.max_attempts,
             target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
             search_id=None if candidate is None else candidate.search_id,

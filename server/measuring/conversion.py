@@ -125,7 +125,13 @@ class ConversionResults:
             classify = payload.classify.model_copy(update={"model_sha256": model.sha256})
             candidate = None if job.candidate_id is None else CandidateStore(tx).get_candidate(job.candidate_id)
             queued = queue_classification(
-                tx, classify, target, priority=job.priority, candidate=candidate, owner=job.owner
+                tx,
+                classify,
+                target,
+                priority=job.priority,
+                candidate=candidate,
+                owner=job.owner,
+                interactive=job.interactive,
             )
             result["classify_job_id"] = queued.id
         if payload.measure is not None:
@@ -135,6 +141,7 @@ class ConversionResults:
                     kind=JobKind.MEASURE,
                     payload=payload.measure.model_copy(update=found).to_json(),
                     priority=job.priority,
+                    interactive=job.interactive,
                     max_attempts=target.max_attempts,
                     target=JobTarget(device_type=target.device_type, pool_key=target.pool_key, labels=target.labels),
                     latency_key=payload.latency_key,

@@ -32,6 +32,7 @@ class NetworkOrder:
         label: what the measurement is called; empty for an architecture, which has its id.
         purpose: beginning of the jobs' dedupe keys.
         accepts: what else tells this order from others of the same network on the same hardware.
+        interactive: whether a person waits for it alone; not one of many that a table, a report or a what-if needs.
     """
 
     source: ArchitectureDocument | OperatorDocument
@@ -44,6 +45,7 @@ class NetworkOrder:
     owner: Principal | None
     purpose: str
     accepts: str
+    interactive: bool = False
 
 
 def queue_network(tx: Transaction, order: NetworkOrder, profile: HardwareProfile, max_conversions: int) -> Job:
@@ -80,6 +82,7 @@ def queue_network(tx: Transaction, order: NetworkOrder, profile: HardwareProfile
                 payload=measure.to_json(),
                 dedupe_key=f"{order.purpose}-measure:{dedupe}",
                 priority=order.priority,
+                interactive=order.interactive,
                 max_attempts=wanted.max_attempts,
                 target=target,
                 latency_key=order.latency_key,
@@ -100,6 +103,7 @@ def queue_network(tx: Transaction, order: NetworkOrder, profile: HardwareProfile
             payload=_conversion(order, measure, measure_target).to_json(),
             dedupe_key=f"{order.purpose}-convert:{dedupe}",
             priority=order.priority,
+            interactive=order.interactive,
             target=JobTarget(labels=converter_labels(format)),
             max_attempts=max_conversions,
             latency_key=order.latency_key,

@@ -181,7 +181,7 @@ class Latencies:
                 queued = None
                 if classify is not None:
                     queued = queue_classification(
-                        tx, classify, _target(spec, profile), priority=spec.priority, owner=owner
+                        tx, classify, _target(spec, profile), priority=spec.priority, owner=owner, interactive=True
                     )
                 measuring = _measuring(spec, profile, ranges, None if queued is None else queued.id)
                 return JobStore(tx).add_job(replace(measuring, owner=owner))
@@ -350,6 +350,7 @@ def _conversion(spec: ModelMeasurementSpec, profile: HardwareProfile, classify: 
         kind=JobKind.CONVERT,
         payload=payload.to_json(),
         priority=spec.priority,
+        interactive=True,
         max_attempts=spec.measurement.max_attempts,
         target=JobTarget(labels=converter_labels(payload.format)),
         latency_key=measure.latency_key,
@@ -382,6 +383,7 @@ def _measuring(
         kind=JobKind.MEASURE,
         payload=payload.to_json(),
         priority=spec.priority,
+        interactive=True,
         max_attempts=spec.measurement.max_attempts,
         target=JobTarget(
             device_type=spec.device.device_type, pool_key=profile.pool_key, labels=dict(spec.device.labels)

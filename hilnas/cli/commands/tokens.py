@@ -63,9 +63,27 @@ def principals(as_json: JsonOption = False, server: ServerOption = None, token: 
     columns = (
         ("id", listings.member("id")),
         ("name", listings.member("name")),
+        ("weight", lambda one: f"{one.get('weight', 1):g}"),
         ("created", listings.time("created_at")),
     )
     listings.show(found, columns, as_json=as_json)
+
+
+@app.command()
+def weigh(
+    principal: Annotated[
+        str,
+        typer.Argument(metavar="PRINCIPAL", help="Its name or id (prin_...).", autocompletion=names_of("principals")),
+    ],
+    weight: Annotated[float, typer.Argument(metavar="WEIGHT", min=0.1, max=100.0, help="Of its jobs; 1 unless set.")],
+    as_json: JsonOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Set how much measuring a principal gets while others wait too: of weight 2, twice as much as one of 1."""
+    with connect(server, token) as nas:
+        weighed = nas.tokens.weigh(principal, weight)
+    print_json(weighed) if as_json else typer.echo(f"{weighed.name} has weight {weighed.weight:g}")
 
 
 @app.command()

@@ -35,6 +35,7 @@ class SubjectKind(StrEnum):
     SPACE = "search_space"
     DATASET = "data_set"
     DEVICE = "device"
+    PRINCIPAL = "principal"
     TOKEN = "token"
     ENROLMENT = "enrolment_token"
 
@@ -150,6 +151,7 @@ _KIND_OF = {
     IdPrefix.COST_REPORT: SubjectKind.REPORT,
     IdPrefix.JOB: SubjectKind.JOB,
     IdPrefix.DEVICE: SubjectKind.DEVICE,
+    IdPrefix.PRINCIPAL: SubjectKind.PRINCIPAL,
     IdPrefix.TOKEN: SubjectKind.TOKEN,
     IdPrefix.ENROLMENT: SubjectKind.ENROLMENT,
 }

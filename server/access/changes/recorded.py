@@ -77,6 +77,7 @@ RECORDED: Mapping[str, Recorded] = {
     "confirm_device": Recorded(Did.CONFIRM, Kind.DEVICE, "device_id"),
     "set_device_rules": Recorded(Did.AMEND, Kind.DEVICE, "device_id", names_members=True),
     "set_device_owner": Recorded(Did.AMEND, Kind.DEVICE, "device_id", names_members=True),
+    "amend_principal": Recorded(Did.AMEND, Kind.PRINCIPAL, "principal_id", names_members=True),
     "create_token": Recorded(Did.CREATE, Kind.TOKEN),
     "revoke_token": Recorded(Did.REVOKE, Kind.TOKEN, "token_id"),
     "create_enrolment_token": Recorded(Did.CREATE, Kind.ENROLMENT),

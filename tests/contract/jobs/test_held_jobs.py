@@ -16,9 +16,10 @@ from server.fleet.device import LOOK_AHEAD_FEATURE, DeviceState
 from server.fleet.sessions import RunningLease
 from server.jobs.dispatch import LeaseVerdict
 from server.jobs.failures import Failure
-from server.jobs.job import Job, NewJob
+from server.jobs.job import Job, JobTarget, NewJob
 from server.jobs.queue import JobStore
 from server.jobs.settings import LeaseSettings
+from server.jobs.shares.turns import MAX_RUN
 from server.jobs.states import JobKind, JobPhase, JobState, LeaseOutcome
 from tests.support.worlds.databases import TestDatabase
 from tests.support.worlds.service_world import PlayedDevice, World, lease_of
@@ -193,3 +194,54 @@ def test_a_device_that_is_to_drain_begins_nothing_more(world: World) -> None:
     held = hold(device, begin(device))
     world.devices.set_state(device.id, DeviceState.DRAINING, "to the workshop")
     assert renew(device, held, JobPhase.FETCHING).order is LeaseOrder.DRAIN
+
+
+def order(world: World, number: int) -> tuple[Job, ...]:
+    """What a person waits for."""
+
+    def work(tx: Transaction) -> tuple[Job, ...]:
+        return JobStore(tx).add_jobs([NewJob(kind=JobKind.MEASURE, payload={}, interactive=True)] * number)
+
+    return world.uow.write(work)
+
+
+def test_what_is_held_for_a_search_gives_way_to_a_persons_order(world: World) -> None:
+    queue(world, 2)
+    device = enrol(world, "a")
+    running = begin(device)
+    held = hold(device, running)
+    (mine,) = order(world, 1)
+    verdict = renew(device, held, JobPhase.FETCHING)
+    assert (verdict.order, verdict.reason) == (LeaseOrder.LOST, "an order of a person goes before this job")
+    waits = world.dispatch.get(held.id)
+    assert (waits.state, waits.attempt, waits.accepted) == (JobState.QUEUED, 0, False)
+    assert hold(device, running).id == mine.id
+    assert renew(device, world.dispatch.get(mine.id), JobPhase.FETCHING).order is LeaseOrder.CONTINUE
+    assert hold(device, running).id == held.id, "it comes next"
+    assert renew(device, world.dispatch.get(held.id), JobPhase.FETCHING).order is LeaseOrder.CONTINUE
+
+
+def test_what_is_begun_and_what_no_order_of_its_priority_waits_behind_goes_on(world: World) -> None:
+    queue(world, 2)
+    device = enrol(world, "a")
+    running = begin(device)
+    held = hold(device, running)
+    lower = NewJob(kind=JobKind.MEASURE, payload={}, interactive=True, priority=-1)
+    elsewhere = NewJob(kind=JobKind.MEASURE, payload={}, interactive=True, target=JobTarget(device_type="other"))
+    world.uow.write(lambda tx: JobStore(tx).add_jobs([lower, elsewhere]))
+    assert renew(device, held, JobPhase.FETCHING).order is LeaseOrder.CONTINUE
+    order(world, 1)
+    assert renew(device, held, JobPhase.MEASURING).order is LeaseOrder.CONTINUE
+    assert renew(device, running, JobPhase.MEASURING).order is LeaseOrder.CONTINUE
+
+
+def test_the_turn_of_the_shared_lane_gives_way_to_nobody(world: World) -> None:
+    queue(world, 1)
+    order(world, MAX_RUN + 1)
+    device = enrol(world, "a")
+    running = begin(device)
+    for _ in range(MAX_RUN - 1):
+        assert renew(device, hold(device, running), JobPhase.FETCHING).order is LeaseOrder.CONTINUE
+    due = hold(device, running)
+    assert not due.interactive
+    assert renew(device, due, JobPhase.FETCHING).order is LeaseOrder.CONTINUE

@@ -55,6 +55,7 @@ def ids(things: OwnedThings) -> Mapping[str, str]:
         **things.measured_search("alice"),
         **things.make(Kind.TABLE, "alice"),
         "supernet_id": things.registered("alice"),
+        "principal_id": things.principal("vic").id,
         "sha256": things.weights.sha256,
         "space_id": "spos",
     }

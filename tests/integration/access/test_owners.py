@@ -87,6 +87,20 @@ def test_an_admin_lists_every_principal_page_by_page(things: OwnedThings) -> Non
     assert {one["owner"]["id"] for one in chief.get(f"/api/v1/tokens?owner={alice.id}").json()["items"]} == {alice.id}
 
 
+def test_an_admin_weighs_a_principal_by_its_name_within_bounds(things: OwnedThings) -> None:
+    chief, alice = things.client("chief"), things.principal("alice")
+    assert chief.get(f"/api/v1/principals/{alice.id}").json()["weight"] == 1.0
+    weighed = chief.patch("/api/v1/principals/alice", json={"weight": 2.5})
+    assert weighed.json() == chief.get(f"/api/v1/principals/{alice.id}").json()
+    assert (weighed.status_code, weighed.json()["id"], weighed.json()["weight"]) == (200, alice.id, 2.5)
+    for body in ({"weight": 0.09}, {"weight": 100.1}, {"weight": None}, {}):
+        assert chief.patch(f"/api/v1/principals/{alice.id}", json=body).status_code == 422
+    assert things.client("alice").patch(f"/api/v1/principals/{alice.id}", json={"weight": 9}).status_code == 403
+    assert chief.patch("/api/v1/principals/prin_nobody", json={"weight": 1}).status_code == 404
+    assert chief.get("/api/v1/principals/alice").json()["weight"] == 2.5
+    chief.patch("/api/v1/principals/alice", json={"weight": 1.0})
+
+
 def test_any_token_of_a_principal_steers_what_another_of_them_made(things: OwnedThings) -> None:
     tokens = things.world.process.get(Tokens)
     secrets = [tokens.create(f"ada's {n}", [Role.ENGINEER], principal="ada")[1] for n in ("laptop", "pipeline")]

@@ -62,6 +62,7 @@ def ids(things: OwnedThings) -> Mapping[str, str]:
         "sha256": things.weights.sha256,
         "space_id": "spos",
         "slug": "not-found",
+        "principal_id": things.principal("vic").id,
         "token_id": things.tokens["vic"].id,
         "enrolment_token_id": things.tokens["vic"].id,
         "classification_id": things.classification(),

@@ -240,7 +240,13 @@ def test_a_token_is_made_used_and_revoked(capsys: pytest.CaptureFixture[str], mo
     made = _json(tokens.main, capsys, "create", "reader", "--role", "viewer", "--days", "1")
     assert made["roles"] == ["viewer"]
     assert made["owner"]["id"] in {one["id"] for one in _json(tokens.main, capsys, "principals")}
-    assert "reader" in _run(tokens.main, capsys, "principals")
+    assert _run(tokens.main, capsys, "weigh", "reader", "2.5") == "reader has weight 2.5\n"
+    assert _json(tokens.main, capsys, "weigh", made["owner"]["id"], "0.5")["weight"] == 0.5
+    assert tokens.main(["weigh", "reader", "0.01"]) == 2
+    assert "WEIGHT" in capsys.readouterr().err
+    shown = _run(tokens.main, capsys, "principals")
+    assert "reader" in shown
+    assert "0.5" in shown
     assert "list" not in made["secret"]
     assert search.main(["list", "--token", made["secret"]]) == 0
     capsys.readouterr()

@@ -68,6 +68,7 @@ def body_of(things: OwnedThings, operation: str) -> dict[str, Any] | None:
         "set_device_rules": {"max_hours_per_day": 24},
         "set_device_owner": {"owner": things.principal("root").name},
         "reserve_device": {"reserved_by": "ada", "duration_s": 60},
+        "amend_principal": {"weight": 2.0},
         "create_token": {"name": "a token", "roles": ["viewer"]},
         "create_enrolment_token": {"name": "an enrolment token"},
     }

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0027_boards"
-down_revision = "0025_what_ifs"
+down_revision = "0026_shares"
 branch_labels = None
 depends_on = None
 
