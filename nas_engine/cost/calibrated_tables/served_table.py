@@ -21,6 +21,10 @@ from nas_engine.domain.errors import EngineError
 from nas_engine.domain.search_space import Gene
 
 MEDIA_TYPE = "application/vnd.hilnas.table-estimate+npz"
+MIN_NETWORKS = 20
+"""Networks that are both in the table and measured, below which nothing is calibrated: an interval of 90 % would have
+to be wider than every error that was seen."""
+
 _SCHEMA = 1
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nas_engine.cost.calibrated_tables.served_table import Calibration, ServedTable
+from nas_engine.cost.calibrated_tables.served_table import MIN_NETWORKS, Calibration, ServedTable
 from nas_engine.cost.calibrated_tables.sums_fit import find_sums
 from nas_engine.cost.estimate_quality import kendall_tau
 from nas_engine.cost.latency_table import LatencyTable
@@ -19,10 +19,6 @@ from nas_engine.cost.prediction.served_fit import NOMINAL, LeftOutQuality, confo
 from nas_engine.cost.prediction.served_genes import genotype_rows
 from nas_engine.domain.errors import EngineError
 from nas_engine.domain.search_space import SearchSpace
-
-MIN_NETWORKS = 20
-"""Networks that are both in the table and measured, below which nothing is calibrated: an interval of 90 % would have
-to be wider than every error that was seen."""
 
 SLOPE_DEVIATION = 0.3
 """How far the slope lies from 1, before anything is measured: a fixed cost of half the fastest network makes it .7."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nas_engine.cost.calibrated_tables.served_table import Calibration, ServedTable
-from nas_engine.cost.calibrated_tables.table_fit import MIN_NETWORKS, calibrate, fit_table, judge
+from nas_engine.cost.calibrated_tables.served_table import MIN_NETWORKS, Calibration, ServedTable
+from nas_engine.cost.calibrated_tables.table_fit import calibrate, fit_table, judge
 from nas_engine.cost.latency_table import LatencyTable
 from nas_engine.domain.errors import EngineError, InvalidGenotypeError
 from nas_engine.domain.measuring.environment import Dtype
