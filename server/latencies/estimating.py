@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from nas_engine.cost.calibrated_tables.served_table import MIN_NETWORKS
@@ -21,7 +22,7 @@ def ranked(
     current: Mapping[str, int],
 ) -> list[LatencyPredictor]:
     """Predictors of one space on what is asked, the best first: those that are fitted, of the most trusted hardware,
-    offered now; there, those that are fitted to architectures by how many these are, then tables by their errors.
+    offered now; there, the least error on networks left out, whether of architectures or of a table.
 
     Args:
         predictors: of the space.
@@ -36,12 +37,11 @@ def ranked(
         and device.admits(one.hardware_key, hardware[one.hardware_key], is_model=False)
     ]
 
-    def rank(one: LatencyPredictor) -> tuple[bool, int, int, bool, float]:
+    def rank(one: LatencyPredictor) -> tuple[bool, int, int, float, bool]:
         trust = TRUST.index(hardware[one.hardware_key].identity.device_class)
-        is_table = one.method is EstimateMethod.TABLE
-        error = 0.0 if one.quality is None else one.quality.mean_relative_error
-        worse = error if is_table else -one.num_fitted
-        return one.artifact_sha256 is None, -trust, current.get(one.hardware_key, len(current)), is_table, worse
+        error = math.inf if one.quality is None else one.quality.mean_relative_error
+        place = current.get(one.hardware_key, len(current))
+        return one.artifact_sha256 is None, -trust, place, error, one.method is EstimateMethod.TABLE
 
     return sorted(admitted, key=rank)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nas_engine.cost.calibrated_tables.served_table import MIN_NETWORKS
-from nas_engine.domain.json_value import canonical_json
+from nas_engine.domain.json_value import JsonValue, canonical_json
 from server.core.database.transaction import Transaction, UnitOfWork
 from server.core.ids import IdPrefix, new_id
 from server.latencies.predictors.orders import order_fit
@@ -88,7 +88,7 @@ def _look(tx: Transaction, after: str) -> tuple[Sequence[_Found], Sequence[_Foun
 
 
 def _standing(table: Batch, reports: Sequence[Batch], trusted: Mapping[str, int], num_networks: int) -> _Found:
-    batches = [[one.id, one.version, trusted[one.id]] for one in (table, *reports)]
+    batches: list[JsonValue] = [[one.id, one.version, trusted[one.id]] for one in (table, *reports)]
     basis = hashlib.sha256(canonical_json(batches).encode()).hexdigest()
     doubted = table.num_entries - trusted[table.id]
     trouble = f"{doubted} of its operators were measured in a way that came to be doubted: order it again"

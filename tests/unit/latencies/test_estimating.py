@@ -64,9 +64,10 @@ def names(*predictors: LatencyPredictor) -> list[str]:
     return [one.id.removeprefix("lpre_") for one in ranked(predictors, ASKED, HARDWARE, {"new": 0})]
 
 
-def test_architectures_come_before_tables_and_the_table_that_errs_least_before_others() -> None:
-    worse, better, own = of_table("worse", 0.04), of_table("better", 0.01), fitted("own", 0.2)
-    assert names(worse, better, own) == ["own", "better", "worse"]
+def test_what_erred_least_on_networks_left_out_comes_first_and_is_never_what_is_not_fitted() -> None:
+    worse, better, own = of_table("worse", 0.04), of_table("better", 0.01), fitted("own", 0.03)
+    assert names(worse, own, better) == ["better", "own", "worse"]
+    assert names(of_table("table", 0.03), own) == ["own", "table"]
     assert names(predictor("counted"), worse, better) == ["better", "worse", "counted"]
 
 
