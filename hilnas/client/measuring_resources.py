@@ -160,7 +160,9 @@ class LatencyGroup(Group[M]):
     def predictors(
         self, *, device_type: str | None = None, hardware_key: str | None = None
     ) -> Items[LatencyPredictorResource]:
-        """Fitted predictors, newest first: what they stand on, and how often their intervals held."""
+        """Predictors, of measured architectures and of latency tables, newest first: what they stand on, and how often
+        their intervals held.
+        """
         filters: Params = {"device_type": device_type, "hardware_key": hardware_key}
         return self.items(path_of("latency-predictors"), LatencyPredictorResource, filters)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from nas_engine.domain.measurement import DeviceClass, HardwareKey, Validity
-from server.latencies.predictors.predictor import LatencyPredictor
+from server.latencies.predictors.predictor import EstimateMethod, LatencyPredictor
 from server.latencies.question import AskedDevice, LatencyQuestion, Network
 
 
@@ -19,12 +19,6 @@ class AnswerKind(StrEnum):
     SIMULATED = "simulated"
     ESTIMATED = "estimated"
     MEASURE_IT = "measure_it"
-
-
-class EstimateMethod(StrEnum):
-    """What an estimate comes from."""
-
-    PREDICTOR = "predictor"
 
 
 class MatchedBy(StrEnum):
@@ -65,18 +59,21 @@ class Estimate:
 
     Attributes:
         method: what it comes from.
-        source_id: of the predictor.
+        source_id: of the predictor, or of the latency table.
+        predictor_id: of the predictor, also where that is made of a table.
         low_us, high_us: interval; None where nothing says how wide it is.
         nominal: share of new measurements that the interval is made to hold; None without an interval.
         coverage: share of networks left out that it did hold; None where that is not known.
         num_left_out: networks that the coverage was found on.
-        num_measurements: measurements that the estimate stands on.
+        num_networks: measured networks that the estimate stands on.
+        num_operators: measured operators that it stands on; 0 without a table.
         validation: how it was validated, in words.
-        is_stale: so much was measured since that it is to be fitted anew.
+        is_stale: so much was measured since, or changed in table and reports, that it is to be fitted anew.
     """
 
     method: EstimateMethod
     source_id: str
+    predictor_id: str
     hardware_key: str
     value_us: float
     low_us: float | None
@@ -84,9 +81,15 @@ class Estimate:
     nominal: float | None
     coverage: float | None
     num_left_out: int
-    num_measurements: int
+    num_networks: int
+    num_operators: int
     validation: str
     is_stale: bool = False
+
+    @property
+    def num_measurements(self) -> int:
+        """Measurements that it stands on."""
+        return self.num_networks + self.num_operators
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

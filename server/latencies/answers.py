@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,23 +15,20 @@ from server.fleet.device import HardwareProfile
 from server.fleet.enrolment.trust import TRUST
 from server.latencies.answer import (
     AnswerKind,
-    Estimate,
-    EstimateMethod,
     FoundMeasurement,
     LatencyAnswer,
     LatencyAnswers,
     MatchedBy,
 )
+from server.latencies.estimating import estimate_of, lacking, ranked, wanting
 from server.latencies.hardware import DTYPES, offered
 from server.latencies.networks import NetworkReader
-from server.latencies.predictors.predictor import MIN_FITTED, LatencyPredictor, space_key
+from server.latencies.predictors.predictor import LatencyPredictor, space_key
 from server.latencies.predictors.shelf import PredictorShelf
 from server.latencies.predictors.store import PredictorStore
 from server.latencies.question import AskedDevice, LatencyQuestion, Network
 from server.latencies.store import LatencyStore
 from server.measuring.measurement import MeasurementKind, measurement_kind
-
-VALIDATION = "networks left out, a tenth at a time, of choosing, fitting and the intervals"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +136,15 @@ class LatencyAsking:
                 continue
             place_of = answer.device_index, space_key(architecture.space_id, architecture.parameters)
             if place_of not in fitting:
-                fitting[place_of] = _fitting(known, answer, place_of[1])
+                of_space = [one for one in known.predictors if one.space_key == place_of[1]]
+                current = known.current[answer.device_index]
+                fitting[place_of] = ranked(of_space, answer.device, known.hardware, current)
             fitted = [one for one in fitting[place_of] if one.artifact_sha256 is not None]
             if fitted:
                 chosen[fitted[0].id] = fitted[0]
                 groups[fitted[0].id].append(place)
-            elif fitting[place_of]:
-                num = max(one.num_seen for one in fitting[place_of])
-                more = f"; {num} of the {MIN_FITTED} measurements that an estimate needs were made there"
-                found[place] = replace(answer, reason=answer.reason + more)
+            else:
+                found[place] = replace(answer, reason=answer.reason + wanting(fitting[place_of]))
         for predictor_id, places in groups.items():
             predictor = chosen[predictor_id]
             try:
@@ -160,11 +158,13 @@ class LatencyAsking:
             for place, value, low, high in zip(
                 places, said.values.tolist(), said.low.tolist(), said.high.tolist(), strict=True
             ):
-                estimate = _by_predictor(predictor, value, low, high)
+                if math.isnan(value):
+                    found[place] = replace(found[place], reason=f"{found[place].reason}; {lacking(predictor)}")
+                    continue
                 found[place] = replace(
                     found[place],
                     kind=AnswerKind.ESTIMATED,
-                    estimate=estimate,
+                    estimate=estimate_of(predictor, value, low, high),
                     hardware_key=predictor.hardware_key,
                     is_current=predictor.hardware_key in known.current[answers[place].device_index],
                     reason="",
@@ -230,42 +230,3 @@ def _why_not(known: _Known, network: Network, device: AskedDevice, number: int) 
     if not known.offered[number]:
         return f"nobody measured {what} under what is asked, and no device of the type offers that"
     return f"nobody measured {what} there" + ("; models are not estimated" if network.is_model else "")
-
-
-def _fitting(known: _Known, answer: LatencyAnswer, key: str) -> list[LatencyPredictor]:
-    """Predictors of a space on what is asked, the best first: of the most trusted hardware, offered now, and most
-    measurements.
-    """
-    current = known.current[answer.device_index]
-    device = answer.device
-    admitted = [
-        one
-        for one in known.predictors
-        if one.space_key == key
-        and one.device_type == device.device_type
-        and device.admits(one.hardware_key, known.hardware[one.hardware_key], is_model=False)
-    ]
-
-    def rank(one: LatencyPredictor) -> tuple[bool, int, int, int]:
-        trust = TRUST.index(known.hardware[one.hardware_key].identity.device_class)
-        return one.artifact_sha256 is None, -trust, current.get(one.hardware_key, len(current)), -one.num_fitted
-
-    return sorted(admitted, key=rank)
-
-
-def _by_predictor(predictor: LatencyPredictor, value: float, low: float, high: float) -> Estimate:
-    quality = predictor.quality
-    return Estimate(
-        method=EstimateMethod.PREDICTOR,
-        source_id=predictor.id,
-        hardware_key=predictor.hardware_key,
-        value_us=value,
-        low_us=low,
-        high_us=high,
-        nominal=None if quality is None else quality.nominal,
-        coverage=None if quality is None else quality.coverage,
-        num_left_out=0 if quality is None else quality.num_left_out,
-        num_measurements=predictor.num_fitted,
-        validation=VALIDATION,
-        is_stale=predictor.is_due,
-    )

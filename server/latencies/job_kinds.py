@@ -32,4 +32,4 @@ def _failed(tx: Transaction, job: Job, failure: FinalFailure) -> None:
     """Say so in the predictor; what was fitted before goes on being served."""
     store = PredictorStore(tx)
     predictor = store.lock_predictor(read_payload(FitPayload, job.payload).predictor_id)
-    store.save_predictor(replace(predictor, trouble=failure.message, num_seen_at_fit=predictor.num_seen))
+    store.save_predictor(replace(predictor.tried(predictor), trouble=failure.message))

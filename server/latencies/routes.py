@@ -112,7 +112,11 @@ def list_hardware_keys(
 def list_latency_predictors(
     predictors: PredictorsDep, paging: PagingDep, _: Permitted, query: Annotated[PredictorListQuery, Query()]
 ) -> Listing[LatencyPredictorResource]:
-    """Predictors of latency, newest first: what they stand on, and how often their intervals held."""
+    """Predictors of latency, newest first: what they stand on, and how often their intervals held.
+
+    Those that are made of latency tables are among them: a complete table has one, which estimates once its reports
+    compare 20 networks.
+    """
     page = predictors.page(query.device_type, query.hardware_key, paging.wanted(query))
     return paging.listing(page, [LatencyPredictorResource.of(one) for one in page.items])
 
@@ -200,10 +204,13 @@ def _estimate(one: LatencyAnswer) -> EstimateResource:
     return EstimateResource.of_stored(
         method=estimate.method,
         source_id=estimate.source_id,
+        predictor_id=estimate.predictor_id,
         nominal=estimate.nominal,
         coverage=estimate.coverage,
         num_left_out=estimate.num_left_out,
         num_measurements=estimate.num_measurements,
+        num_networks=estimate.num_networks,
+        num_operators=estimate.num_operators,
         validation=estimate.validation,
         is_stale=estimate.is_stale,
     )

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from nas_engine.domain.measurement import DeviceClass, Validity
 from server.core.http.resources import Id, ListQuery, Resource, Text
-from server.latencies.answer import AnswerKind, EstimateMethod, MatchedBy
+from server.latencies.answer import AnswerKind, MatchedBy
+from server.latencies.predictors.predictor import EstimateMethod
 from server.measuring.schemas import HardwareResource
 
 
@@ -78,10 +79,14 @@ class EstimateResource(Resource):
     """What an estimate stands on."""
 
     method: EstimateMethod
-    """Kind of estimate: by a fitted predictor."""
+    """Kind of estimate: by a predictor that is fitted to measured architectures, or by a latency table that measured
+    networks calibrate."""
 
     source_id: Id
-    """Id of the predictor, explained in `predictors` of the whole answer."""
+    """Id of the predictor, or of the latency table."""
+
+    predictor_id: Id
+    """Id of the predictor, also of one that is made of a table, explained in `predictors` of the whole answer."""
 
     nominal: float | None
     """Share of new measurements that the interval is made to hold, as a fraction; null without an interval."""
@@ -93,13 +98,19 @@ class EstimateResource(Resource):
     """Number of networks left out that the coverage was found on."""
 
     num_measurements: int
-    """Number of measurements that the estimate stands on."""
+    """Number of measurements that the estimate stands on: of networks and of operators."""
+
+    num_networks: int
+    """Number of measured networks among these."""
+
+    num_operators: int
+    """Number of measured operators among these, of the latency table; 0 without one."""
 
     validation: str
     """How it was validated, in words."""
 
     is_stale: bool
-    """Whether so much was measured since it was fitted that it is to be fitted anew."""
+    """Whether so much was measured since it was fitted, or changed in table or reports, that it is fitted anew."""
 
 
 class LatencyAnswerResource(Resource):
@@ -186,7 +197,8 @@ class FitQualityResource(Resource):
 
 
 class LatencyPredictorResource(Resource):
-    """A predictor of latency: of one search space on one device type under one hardware key."""
+    """A predictor of latency: of one search space on one device type under one hardware key. One is fitted to measured
+    architectures, and one is made of each complete latency table."""
 
     id: Id
     """Identifier of the predictor, given by the server; it stays the same when it is fitted anew."""
@@ -203,23 +215,37 @@ class LatencyPredictorResource(Resource):
     parameters: str
     """Canonical JSON of the space's parameters."""
 
+    method: EstimateMethod
+    """What it is made of: measured architectures, or a latency table."""
+
+    table_id: Id | None
+    """Latency table that it is made of; null where it is fitted to measured architectures."""
+
+    report_ids: list[Id]
+    """Reports of the table whose networks it was calibrated by; empty without a table, and before the first fit."""
+
+    num_operators: int
+    """Number of measured operators of the table; 0 without one, and before the first fit."""
+
     num_seen: int
-    """Number of measurements of the space under this key that were counted."""
+    """Number of measurements of the space under this key that were counted; of a table, of networks that its reports
+    compare."""
 
     num_fitted: int
-    """Number of measured architectures that it was fitted to; 0 before the first fit."""
+    """Number of measured architectures that it was fitted to or calibrated by; 0 before the first fit."""
 
     num_new: int
     """Number of measurements since it was fitted."""
 
     refit_after: int
-    """Number of new measurements after which it is fitted anew, or for the first time."""
+    """Number of new measurements after which it is fitted anew, or for the first time; of a table, of networks."""
 
     is_due: bool
     """Whether it is to be fitted: then it is stale, or not fitted yet."""
 
     model: str
-    """Family of models that was chosen; empty before the first fit."""
+    """Family of models that was chosen, or form of the table's sums: exact by choices or by paths, or fitted; empty
+    before the first fit."""
 
     artifact_sha256: str | None
     """SHA-256 of its arrays, an artifact; null before the first fit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -10,11 +10,13 @@ from nas_engine.domain.measurement import Validity
 from server.access.store import OWNER, OWNER_PATH, owned_by, owner_column
 from server.core.database.metadata import metadata
 from server.core.database.rows import Rows
-from server.core.database.store import Store, count_of
+from server.core.database.store import Store, chunks, count_of
 from server.core.database.types import Digest, EnumText, Id, JsonOf, Timestamp, finite
 from server.core.paging import Page, PageRequest
+from server.fleet.store import reusable_from
 from server.latency_tables.batch import Batch, BatchEntry, BatchState, EntryState, Sampling
 from server.latency_tables.spec import LatencyTableSpec, parse_latency_table_spec
+from server.measuring.store import measurements
 
 latency_batches = sa.Table(
     "latency_batches",
@@ -114,6 +116,46 @@ class BatchStore(Store):
         statement = BATCHES.select(latency_batches.c.state == BatchState.RUNNING)
         return self._list(BATCHES, statement.order_by(latency_batches.c.created_at, latency_batches.c.id))
 
+    def complete_tables(self, after: str, limit: int) -> tuple[Batch, ...]:
+        """The next tables by id that ended with every operator measured."""
+        c = latency_batches.c
+        complete = (c.state == BatchState.COMPLETED, c.num_measured >= c.num_entries)
+        statement = BATCHES.select(c.table_id.is_(None), *complete, c.id > after)
+        return self._list(BATCHES, statement.order_by(c.id).limit(limit))
+
+    def ended_reports(self, table_ids: Collection[str]) -> list[Batch]:
+        """Reports of these tables that are over, the newest first."""
+        c = latency_batches.c
+        over = c.state.in_([state for state in BatchState if state.final])
+        found = self._list_in(BATCHES, c.table_id, sorted(table_ids), over)
+        return sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)
+
+    def num_trusted_entries(self, batch_ids: Collection[str]) -> Mapping[str, int]:
+        """How many entries of each of these batches `trusted_entries` has."""
+        e, found = latency_entries.c, dict.fromkeys(batch_ids, 0)
+        for some in chunks(sorted(batch_ids)):
+            statement = sa.select(e.batch_id, sa.func.count()).where(e.batch_id.in_(some), *_trusted())
+            found |= {row[0]: int(row[1]) for row in self._connection.execute(statement.group_by(e.batch_id))}
+        return found
+
+    def num_compared_networks(self, table_ids: Collection[str]) -> Mapping[str, int]:
+        """How many different networks the reports of each of these tables compare, of those that are over."""
+        b, e, found = latency_batches.c, latency_entries.c, dict.fromkeys(table_ids, 0)
+        over = b.state.in_([state for state in BatchState if state.final])
+        for some in chunks(sorted(table_ids)):
+            number = sa.func.count(e.arch_id.distinct())
+            of_reports = (b.table_id.in_(some), over, e.batch_id == b.id, *_trusted())
+            statement = sa.select(b.table_id, number).where(*of_reports).group_by(b.table_id)
+            found |= {row[0]: int(row[1]) for row in self._connection.execute(statement)}
+        return found
+
+    def trusted_entries(self, batch_id: str) -> tuple[BatchEntry, ...]:
+        """Entries of a batch that is over whose measurements may steer, by number: networks that the table lacks an
+        operator of are left out.
+        """
+        e = latency_entries.c
+        return self._list(ENTRIES, ENTRIES.select(e.batch_id == batch_id, *_trusted()).order_by(e.number))
+
     def batch_entries(self, batch_id: str) -> tuple[BatchEntry, ...]:
         """Every entry of a batch, by number."""
         statement = ENTRIES.select(latency_entries.c.batch_id == batch_id)
@@ -138,3 +180,16 @@ class BatchStore(Store):
         """Write an entry of a locked batch."""
         mine = (latency_entries.c.batch_id == entry.batch_id, latency_entries.c.number == entry.number)
         self._connection.execute(sa.update(latency_entries).where(*mine).values(ENTRIES.row_of(entry)))
+
+
+def _trusted() -> tuple[sa.ColumnElement[bool], ...]:
+    """Measured, and by a measurement that nobody came to doubt."""
+    e, m = latency_entries.c, measurements.c
+    return (
+        e.state == EntryState.MEASURED,
+        e.missing == "",
+        m.id == e.measurement_id,
+        m.superseded.is_(False),
+        m.suspect.is_(False),
+        reusable_from(m.device_id),
+    )

@@ -110,7 +110,9 @@ def predictors(
     server: ServerOption = None,
     token: TokenOption = None,
 ) -> None:
-    """List fitted predictors: what they stand on, and how often their intervals held on networks left out."""
+    """List predictors, fitted to architectures or made of latency tables: what they stand on, and how often their
+    intervals held on networks left out.
+    """
     with documents(server, token) as nas:
         found = list(nas.items("latency-predictors", params={"device_type": device_type}))
     listings.show(found, _PREDICTORS, as_json=as_json, empty="No architecture was measured yet.")
@@ -146,7 +148,9 @@ def _stands_on(one: Document) -> str:
     if one["estimate"] is not None:
         said = one["estimate"]
         held = "" if said["coverage"] is None else f", {said['coverage']:.0%} of {said['num_left_out']} left out held"
-        return f"{said['num_measurements']} measurements{held}{'; stale' if said['is_stale'] else ''}"
+        table = f"{said['num_operators']} operators of {said['source_id']}, "
+        on = f"{table if said['method'] == 'table' else ''}{said['num_networks']} networks"
+        return f"{said['method']}: {on}{held}{'; stale' if said['is_stale'] else ''}"
     return str(one["reason"])
 
 
@@ -189,7 +193,9 @@ _PREDICTORS: tuple[listings.Column, ...] = (
     ("device type", listings.member("device_type")),
     ("space", listings.member("space_id")),
     ("hardware key", lambda one: str(one["hardware_key"])[:12]),
-    ("fitted to", listings.member("num_fitted")),
+    ("made of", lambda one: one["table_id"] or "architectures"),
+    ("operators", lambda one: one["num_operators"] or "-"),
+    ("networks", listings.member("num_fitted")),
     ("new since", lambda one: f"{one['num_new']} of {one['refit_after']}"),
     ("90 % held for", _coverage),
     ("trouble", lambda one: one["trouble"] or "-"),

@@ -97,7 +97,7 @@ def fit_served(
         missed[fold] = np.abs(scale.forward(middle[fold]) - scale.forward(measured[fold]))
     covered, widths = np.empty(len(rows), dtype=bool), np.empty(len(rows))
     for fold in parts:
-        margin = _margin(np.delete(missed, fold))
+        margin = conformal_margin(np.delete(missed, fold))
         covered[fold] = missed[fold] <= margin
         centre = scale.forward(middle[fold])
         widths[fold] = np.abs(scale.backward(centre + margin) - scale.backward(centre - margin))
@@ -109,10 +109,10 @@ def fit_served(
         median_relative_width=float(np.median(widths / measured)),
         kendall_tau=kendall_tau(middle.tolist(), measured.tolist()),
     )
-    return predictor.served(_margin(missed), NOMINAL), predictor.choice.family.value, quality
+    return predictor.served(conformal_margin(missed), NOMINAL), predictor.choice.family.value, quality
 
 
-def _margin(missed: Floats) -> float:
+def conformal_margin(missed: Floats) -> float:
     """The error that a new network exceeds as seldom as it should, for those that were seen (split conformal)."""
     place = min(math.ceil((len(missed) + 1) * NOMINAL), len(missed))
     return float(np.sort(missed)[place - 1])

@@ -14,13 +14,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nas_engine.cost.prediction.encodings import FeatureEncoding, Floats, GenotypeFeatures, Genotypes
+from nas_engine.cost.prediction.encodings import FeatureEncoding, Floats, GenotypeFeatures
 from nas_engine.cost.prediction.mean_arrays import ProcessArrays, TreeArrays
+from nas_engine.cost.prediction.served_genes import genes_document, genes_of, genotype_rows, same_genes
 from nas_engine.cost.prediction.target_scale import Scale, TargetScale
 from nas_engine.domain.errors import EngineError
-from nas_engine.domain.search_space import Gene, validate_genotype
+from nas_engine.domain.search_space import Gene
 
 MEDIA_TYPE = "application/vnd.hilnas.latency-predictor+npz"
 MAX_BYTES = 64 << 20
@@ -68,7 +68,7 @@ class ServedPredictor:
         Raises:
             InvalidGenotypeError: one is of another space.
         """
-        mean = self.arrays.mean(self._features, self._rows(genotypes))
+        mean = self.arrays.mean(self._features, genotype_rows(self.genes, genotypes))
         ends = self.scale.backward(mean - self.margin), self.scale.backward(mean + self.margin)
         return ServedEstimates(self.scale.backward(mean), np.minimum(*ends), np.maximum(*ends))
 
@@ -76,21 +76,9 @@ class ServedPredictor:
     def _features(self) -> GenotypeFeatures:
         return GenotypeFeatures(self.genes, self.encoding)
 
-    @cached_property
-    def _num_choices(self) -> NDArray[np.int64]:
-        return np.asarray([gene.num_choices for gene in self.genes])
-
-    def _rows(self, genotypes: Sequence[Sequence[int]]) -> Genotypes:
-        """Genotypes as rows, checked all at once: hundreds of them are asked for in one call."""
-        if all(len(one) == len(self.genes) for one in genotypes):
-            rows = np.asarray(genotypes, dtype=np.int64).reshape(len(genotypes), len(self.genes))
-            if ((rows >= 0) & (rows < self._num_choices)).all():
-                return rows
-        return np.asarray([validate_genotype(self.genes, one) for one in genotypes])  # says which is wrong
-
     def is_of(self, genes: Sequence[Gene]) -> bool:
         """Whether a space's genes are still those it was fitted in."""
-        return [(one.name, one.options) for one in genes] == [(one.name, one.options) for one in self.genes]
+        return same_genes(genes, self.genes)
 
     def to_bytes(self) -> bytes:
         """Write the file."""
@@ -103,7 +91,7 @@ class ServedPredictor:
             "scale": dict(self.scale.document()),
             "margin": self.margin,
             "nominal": self.nominal,
-            "genes": [[gene.name, list(gene.options), gene.group] for gene in self.genes],
+            "genes": genes_document(self.genes),
             "numbers": {name: value for name, value in values.items() if isinstance(value, float)},
         }
         arrays = {name: value for name, value in values.items() if not isinstance(value, float)}
@@ -129,7 +117,7 @@ class ServedPredictor:
                     **{name: archive[name] for name in archive.files if name != "header"}, **header["numbers"]
                 )
             return cls(
-                genes=tuple(Gene(name, tuple(options), group) for name, options, group in header["genes"]),
+                genes=genes_of(header["genes"]),
                 encoding=FeatureEncoding(header["encoding"]),
                 scale=TargetScale(**{**header["scale"], "scale": Scale(header["scale"]["scale"])}),
                 arrays=arrays,

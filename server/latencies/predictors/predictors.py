@@ -5,20 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from server.core.database.transaction import Transaction, UnitOfWork
-from server.core.database.wakeups import Topic
 from server.core.ids import IdPrefix, new_id
 from server.core.paging import Page, PageRequest
-from server.jobs.job import NewJob
-from server.jobs.queue import JobStore
-from server.jobs.states import JobKind
-from server.latencies.predictors.payloads import FitPayload
+from server.latencies.predictors.orders import order_fit
 from server.latencies.predictors.predictor import LatencyPredictor, PredictedGroup
 from server.latencies.predictors.store import PredictorStore
+from server.latencies.predictors.tables import TablePredictors
 
 COUNTED_AT_ONCE = 2000
 """Measurements that one look goes through: the sweeping of leases waits for it."""
-
-MAX_FIT_ATTEMPTS = 3
 
 
 class Predictors:
@@ -26,6 +21,7 @@ class Predictors:
 
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
+        self._tables = TablePredictors(uow)
 
     def page(self, device_type: str | None, hardware_key: str | None, page: PageRequest) -> Page[LatencyPredictor]:
         """List them, newest first."""
@@ -36,7 +32,10 @@ class Predictors:
         return self._uow.read(lambda tx: PredictorStore(tx).get_predictor(predictor_id))
 
     def advance(self) -> int:
-        """Count the next new measurements, and order the fits that are due; any replica may. Returns how many are."""
+        """Count the next new measurements, look at the next latency tables, and order the fits that are due.
+
+        Any replica may. Returns how many are due.
+        """
 
         def work(tx: Transaction) -> int:
             store = PredictorStore(tx)
@@ -48,11 +47,11 @@ class Predictors:
             for group, number in groups.items():
                 predictor = _counted(tx, group, number)
                 if predictor.is_due:
-                    _order(tx, predictor)
+                    order_fit(tx, predictor)
                     num += 1
             return num
 
-        return self._uow.write(work)
+        return self._uow.write(work) + self._tables.advance()
 
 
 def _counted(tx: Transaction, group: PredictedGroup, number: int) -> LatencyPredictor:
@@ -73,16 +72,3 @@ def _counted(tx: Transaction, group: PredictedGroup, number: int) -> LatencyPred
         return predictor
     locked = store.lock_predictor(known.id)
     return store.save_predictor(replace(locked, num_seen=locked.num_seen + number))
-
-
-def _order(tx: Transaction, predictor: LatencyPredictor) -> None:
-    """Queue a fit; one that is queued or under way already is enough."""
-    JobStore(tx).add_job(
-        NewJob(
-            kind=JobKind.FIT,
-            payload=FitPayload(predictor_id=predictor.id).to_json(),
-            dedupe_key=f"fit:{predictor.id}",
-            max_attempts=MAX_FIT_ATTEMPTS,
-        )
-    )
-    tx.wake(Topic.WORKER_JOBS)

@@ -15,7 +15,7 @@ from server.core.database.store import Store
 from server.core.database.types import Digest, Id, JsonOf, Label, Timestamp
 from server.core.paging import Page, PageRequest
 from server.fleet.store import reusable_from
-from server.latencies.predictors.predictor import FitQuality, LatencyPredictor, PredictedGroup
+from server.latencies.predictors.predictor import FitQuality, LatencyPredictor, PredictedGroup, TableStanding
 from server.measuring.measurement import MeasurementKind
 from server.measuring.store import measurements
 from server.spaces.store import architectures
@@ -29,6 +29,8 @@ latency_predictors = sa.Table(
     sa.Column("space_id", Label, nullable=False),
     sa.Column("parameters", sa.Text, nullable=False),
     sa.Column("space_key", Digest, nullable=False),
+    sa.Column("table_id", Id, sa.ForeignKey("latency_batches.id"), unique=True),
+    sa.Column("standing", JsonOf(TableStanding)),
     sa.Column("num_seen", sa.BigInteger, nullable=False),
     sa.Column("num_seen_at_fit", sa.BigInteger, nullable=False),
     sa.Column("num_fitted", sa.BigInteger, nullable=False),
@@ -40,7 +42,14 @@ latency_predictors = sa.Table(
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("fitted_at", Timestamp),
     sa.Column("version", sa.BigInteger, nullable=False),
-    sa.UniqueConstraint("device_type", "space_key", "hardware_key"),
+)
+_OF_ARCHITECTURES = latency_predictors.c.table_id.is_(None)
+sa.Index(
+    "ix_latency_predictors_group",
+    *(latency_predictors.c[name] for name in ("device_type", "space_key", "hardware_key")),
+    unique=True,
+    sqlite_where=_OF_ARCHITECTURES,
+    postgresql_where=_OF_ARCHITECTURES,
 )
 
 
@@ -68,7 +77,7 @@ class FittedSample:
 
 
 class PredictorStore(Store):
-    """Predictors as rows, one for each group."""
+    """Predictors as rows: one for each group, and one for each latency table."""
 
     def add_predictor(self, predictor: LatencyPredictor) -> None:
         """Store a new one."""
@@ -87,14 +96,20 @@ class PredictorStore(Store):
         return self._save(PREDICTORS, predictor)
 
     def find_group(self, group: PredictedGroup) -> LatencyPredictor | None:
-        """Read that of a group; None where there is none."""
+        """Read that of a group which is fitted to architectures; None where there is none."""
         c = latency_predictors.c
         statement = PREDICTORS.select(
+            _OF_ARCHITECTURES,
             c.device_type == group.device_type,
             c.space_key == group.space_key,
             c.hardware_key == group.hardware_key,
         )
         return self._first(PREDICTORS, statement)
+
+    def of_tables(self, table_ids: Collection[str]) -> dict[str, LatencyPredictor]:
+        """Those of these latency tables, by table."""
+        found = self._list_in(PREDICTORS, latency_predictors.c.table_id, sorted(table_ids))
+        return {one.table_id: one for one in found if one.table_id is not None}
 
     def of_spaces(self, device_types: Collection[str], space_keys: Collection[str]) -> list[LatencyPredictor]:
         """Every one of these device types and spaces, those that are not fitted yet among them."""

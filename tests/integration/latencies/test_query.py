@@ -183,6 +183,7 @@ def test_the_api_process_reads_predictors_without_what_they_were_learned_with() 
         "import sys\n"
         "import server.bootstrap.api\n"
         "import nas_engine.cost.prediction.served_predictor\n"
+        "import nas_engine.cost.calibrated_tables.served_table\n"
         "print([name for name in ('sklearn', 'scipy', 'torch') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

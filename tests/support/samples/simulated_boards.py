@@ -10,7 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
+from nas_engine.cost.latency_table import LatencyTable, TableEntry, operator_graphs
 from nas_engine.domain.layer_graph import Concat, Conv2d, LayerGraph, Linear, Node, Slice, num_elements
+from nas_engine.domain.measuring.environment import Dtype
+from nas_engine.domain.search_space import SearchSpace
 from nas_engine.domain.views.complexity import node_macs, node_params
 
 Board = Callable[[LayerGraph], float]
@@ -86,3 +91,13 @@ BOARDS: Mapping[str, Board] = {
     "small cache": small_cache_us,
     "distorted": distorted_us,
 }
+
+
+def board_table(space: SearchSpace, board: Board, noise: float = 0.0, seed: int = 0) -> LatencyTable:
+    """A complete table of a space; `noise` is the standard deviation of each time, as a fraction."""
+    rng = np.random.default_rng(seed)
+    entries = {
+        one.key: TableEntry(one.label, board(one.graph) * (1.0 + noise * float(rng.normal())))
+        for one in operator_graphs(space, batch=1, dtype=Dtype.FP32)
+    }
+    return LatencyTable(space_id=space.space_id, hardware_key="h" * 64, batch=1, dtype=Dtype.FP32, entries=entries)

@@ -106,10 +106,11 @@ def complete_table(
     world: World, client: httpx2.Client, worker: StepWorker, board: Device, space: SearchSpace, spec: Mapping[str, Any]
 ) -> str:
     """A table ordered over REST and measured whole; its id."""
+    batch = int(spec["device"].get("batch", 1))
     answer = client.post("/api/v1/latency-tables", json=spec)
     assert answer.status_code == 202, answer.text
     worker.run()
-    measure_by_formula(world, board, space)
+    measure_by_formula(world, board, space, batch)
     worker.run()
     table = client.get(answer.headers["Location"]).json()
     assert table["state"] == "completed", table
