@@ -34,6 +34,8 @@ from server.core.database.rows import Rows
 from server.core.events import NEW_EVENTS
 from server.core.idempotency import SCOPES
 from server.fleet.device import HardwareProfile
+from server.fleet.sharing.rules import UseRules
+from server.fleet.sharing.windows import WEEKDAYS, TimeWindow
 from server.fleet.store import HARDWARE
 from server.latency_tables.spec import LatencyTableSpec, parse_latency_table_spec
 from server.measuring.measurement import MeasurementRecord
@@ -107,6 +109,12 @@ SPECIAL: Mapping[tuple[type, str], SearchStrategy[Any]] = {
     (CorrectAnswers, "labels_sha256"): st.just("cd" * 32),
     (CorrectAnswers, "bits"): st.binary(min_size=2, max_size=2),
     (SpaceTable, "id"): st.just("table-1"),
+    (TimeWindow, "days"): st.sets(st.sampled_from(WEEKDAYS), min_size=1).map(
+        lambda days: tuple(day for day in WEEKDAYS if day in days)
+    ),
+    (TimeWindow, "start_min"): st.integers(0, 719),
+    (TimeWindow, "end_min"): st.integers(720, 1440),
+    (UseRules, "max_share_per_day"): st.none(),  # hours are given
     (SpaceTable, "sha256"): st.just("ab" * 32),
 }
 

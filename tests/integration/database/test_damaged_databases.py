@@ -28,7 +28,10 @@ def left(tmp_path: Path, migrated_sqlite: Path) -> Path:
         database.execute("PRAGMA wal_autocheckpoint = 0")
         for number in range(20):
             with database:
-                database.execute("INSERT INTO principals VALUES (?, ?, 0)", (f"prin_{number}" + "x" * 900, str(number)))
+                database.execute(
+                    "INSERT INTO principals (id, name, created_at) VALUES (?, ?, 0)",
+                    (f"prin_{number}" + "x" * 900, str(number)),
+                )
         for suffix in ("", "-wal"):
             shutil.copy(f"{live}{suffix}", f"{copy}{suffix}")
     return copy
@@ -168,7 +171,9 @@ def test_a_database_in_use_is_never_taken_for_a_damaged_one(left: Path) -> None:
             while not ended.is_set():
                 number += 1
                 with database:
-                    database.execute("INSERT INTO principals VALUES (?, 'x', 0)", (f"{number}" + "x" * 3000,))
+                    database.execute(
+                        "INSERT INTO principals (id, name, created_at) VALUES (?, 'x', 0)", (f"{number}" + "x" * 3000,)
+                    )
                 with database:
                     database.execute("DELETE FROM principals WHERE rowid % 7 = 0")
 
