@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from server.core.http.resources import Body, Resource, Text
 from server.fleet.sharing.rules import MAX_USERS, MAX_WINDOWS, UseRules
@@ -38,8 +38,18 @@ class TimeWindowBody(Body):
         return TimeWindow(days=days, start_min=_minute(self.start), end_min=_minute(self.end))
 
 
+_ONE_LIMIT: dict[str, Any] = {
+    "not": {
+        "required": ["max_hours_per_day", "max_share_per_day"],
+        "properties": {"max_hours_per_day": {"type": "number"}, "max_share_per_day": {"type": "number"}},
+    }
+}
+
+
 class UseRulesBody(Body):
     """Rules of use of a board, all of them: what is left out holds nobody up. Its owner's own work goes by none."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_LIMIT)
 
     users: Annotated[list[Text], Field(max_length=MAX_USERS)] | None = None
     """Names or ids of the principals that may use it besides its owner, an empty list: its owner alone; absent:

@@ -52,6 +52,11 @@ _DETAILS: Mapping[str, str] = {
     "levels in a free document (the parameters of a space): what no JSON schema of an open object says",
     "/metrics/": "the order of three fields: an interval holds the value that it is of",
     "unknown metric ": "the metrics that one search looks for, among them those that evaluators outside bring",
+    "this search measures nothing on a board ": "the boards that one search names",
+    "/owner: no principal has ": "the principals that there are",
+    "/users/": "the principals that there are",
+    "/time_zone: ": "the time zones that the system knows",
+    "/windows/": "the order of two times of a window: it has a length",
 }
 """Beginnings of details, and what no schema can say, where the kind of the problem alone does not tell it."""
 
