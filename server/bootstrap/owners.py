@@ -98,7 +98,7 @@ def _of_candidate(tx: Transaction, id: str) -> Principal | None:
 
 
 def _of_principal(tx: Transaction, id: str) -> Principal | None:
-    """Itself."""
+    """That principal: what is said of somebody is theirs to read."""
     return PrincipalStore(tx).get_principal(id)
 
 

@@ -1,19 +1,14 @@
-"""A calibrated latency table as it is served: plain arrays in a file, evaluated with numpy alone.
-
-The file is numpy's own archive without pickled objects: reading one runs no code.
-"""
+"""A calibrated latency table as it is served: plain arrays in a file, evaluated with numpy alone."""
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nas_engine.cost.calibrated_tables.sums import TableSums, arrays_of, sums_of
+from nas_engine.cost.prediction.array_file import DAMAGE, array_file, read_array_file
 from nas_engine.cost.prediction.encodings import Floats
 from nas_engine.cost.prediction.served_genes import genes_document, genes_of, genotype_rows, same_genes
 from nas_engine.cost.prediction.served_predictor import ServedEstimates
@@ -92,10 +87,7 @@ class ServedTable:
             "margin": self.margin,
             "nominal": self.nominal,
         }
-        buffer = io.BytesIO()
-        text = np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8)
-        np.savez_compressed(buffer, allow_pickle=False, header=text, **arrays_of(self.sums))
-        return buffer.getvalue()
+        return array_file(header, arrays_of(self.sums))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> ServedTable:
@@ -105,11 +97,7 @@ class ServedTable:
             EngineError: it is damaged, or of another version.
         """
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                header = json.loads(archive["header"].tobytes())
-                if header["schema"] != _SCHEMA:
-                    raise ValueError(f"schema {header['schema']!r}: this version reads {_SCHEMA}")
-                arrays = {name: archive[name] for name in archive.files if name != "header"}
+            header, arrays = read_array_file(content, _SCHEMA)
             centre, offset, slope = (float(one) for one in header["calibration"])
             return cls(
                 genes=genes_of(header["genes"]),
@@ -118,5 +106,5 @@ class ServedTable:
                 margin=float(header["margin"]),
                 nominal=float(header["nominal"]),
             )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
             raise EngineError(f"the file of a table's estimates is damaged: {error}; have it made anew") from error

@@ -1,13 +1,7 @@
-"""A fitted predictor as it is served: plain arrays in a file, evaluated with numpy alone.
-
-The file is numpy's own archive without pickled objects: reading one runs no code.
-"""
+"""A fitted predictor as it is served: plain arrays in a file, evaluated with numpy alone."""
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -15,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_engine.cost.prediction.array_file import DAMAGE, array_file, read_array_file
 from nas_engine.cost.prediction.encodings import FeatureEncoding, Floats, GenotypeFeatures
 from nas_engine.cost.prediction.mean_arrays import ProcessArrays, TreeArrays
 from nas_engine.cost.prediction.served_genes import genes_document, genes_of, genotype_rows, same_genes
@@ -95,10 +90,7 @@ class ServedPredictor:
             "numbers": {name: value for name, value in values.items() if isinstance(value, float)},
         }
         arrays = {name: value for name, value in values.items() if not isinstance(value, float)}
-        buffer = io.BytesIO()
-        text = json.dumps(header, sort_keys=True).encode()
-        np.savez_compressed(buffer, allow_pickle=False, header=np.frombuffer(text, dtype=np.uint8), **arrays)
-        return buffer.getvalue()
+        return array_file(header, arrays)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> ServedPredictor:
@@ -108,14 +100,8 @@ class ServedPredictor:
             EngineError: it is damaged, or of another version.
         """
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                header = json.loads(archive["header"].tobytes())
-                if header["schema"] != _SCHEMA:
-                    raise ValueError(f"schema {header['schema']!r}: this version reads {_SCHEMA}")
-                kind = _ARRAYS[header["kind"]]
-                arrays: Any = kind(
-                    **{name: archive[name] for name in archive.files if name != "header"}, **header["numbers"]
-                )
+            header, stored = read_array_file(content, _SCHEMA)
+            arrays: Any = _ARRAYS[header["kind"]](**stored, **header["numbers"])
             return cls(
                 genes=genes_of(header["genes"]),
                 encoding=FeatureEncoding(header["encoding"]),
@@ -124,5 +110,5 @@ class ServedPredictor:
                 margin=float(header["margin"]),
                 nominal=float(header["nominal"]),
             )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
             raise EngineError(f"the file of a predictor is damaged: {error}; have it fitted anew") from error
