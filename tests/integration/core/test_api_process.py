@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from hilnas.client.core.event_source import parse
+from server.bootstrap.serving.process import listen
 from tests.support.processes.api_process import RunningServer, running_server
 from tests.support.worlds.api_world import cheap_spec
 
@@ -47,6 +50,25 @@ def test_a_server_starts_serves_and_ends_clean(tmp_path: Path) -> None:
         assert server.stop() < 10
         assert server.process.returncode == 0
         assert not (server.home / "server.json").exists()
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["one process before", "several before"])
+@pytest.mark.parametrize("again", [False, True], ids=["one after", "several after"])
+def test_an_address_is_free_as_soon_as_a_server_has_ended(shared: bool, again: bool) -> None:
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen("127.0.0.1", 0, shared=shared))
+        listener.listen()
+        port = listener.getsockname()[1]
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        served, _ = listener.accept()
+        with pytest.raises(OSError, match="cannot listen on"):
+            listen("127.0.0.1", port)
+        served.close()  # the side that closes first keeps the connection for a minute (TIME_WAIT)
+        assert client.recv(1) == b""
+        client.close()
+        listener.close()
+        listen("127.0.0.1", port).close()  # `--workers` looks in this way whether it is taken
+        listen("127.0.0.1", port, shared=again).close()
 
 
 def test_a_stream_replays_goes_on_and_ends_with_its_search(tmp_path: Path) -> None:
