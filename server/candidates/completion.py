@@ -59,7 +59,8 @@ def fail_awaited(
         is_own = job.search_id == search.id and not search.spec.boards
         if not (would_have_served is None or is_own or would_have_served(search, awaited.metric)):
             continue
-        if not awaited.is_needed:
+        # What else a complete candidate awaits, such as a re-measurement on another board, is none of this job's.
+        if not awaited.is_needed or CandidateStore(tx).get_candidate(awaited.candidate_id).state.final:
             EvaluationStore(tx).settle_awaited(awaited.candidate_id, awaited.metric)
         else:
             searches[search.id] = _end_candidate(tx, search, awaited.candidate_id, state, failure)

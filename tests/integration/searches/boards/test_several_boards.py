@@ -248,6 +248,31 @@ def test_a_suspect_result_of_one_board_is_taken_again_there_alone(
     assert own.take() is None
 
 
+def test_a_re_measurement_that_fails_on_one_board_leaves_that_on_the_other_awaited(
+    world: World, devices: tuple[PlayedDevice, PlayedDevice]
+) -> None:
+    own, other = devices
+    search = world.search(boards=BOARDS, objectives=BOTH)
+    world.worker.run()
+    canary: dict[str, Any] = {"pool_key": "1" * 64, "artifact_sha256": "0" * 64, "median_us": 100.0}
+    for device in devices:
+        world.record_canary(device.id, **canary, ratio=1.0, passed=True)
+    measured(own, 100.0)
+    measured(other, 700.0)
+    for device in devices:
+        assert world.record_canary(device.id, **canary, ratio=1.3, passed=False) == 3
+    own, other = world.enrol("bench-3"), world.enrol("bench-4", device_type="otherboard")
+    while (job := other.take()) is not None:
+        other.fail(job, FailureType.UNSUPPORTED)
+    for candidate in world.candidates(search):
+        awaited = world.uow.read(lambda tx, i=candidate.id: EvaluationStore(tx).awaited_evaluations_of(i))  # type: ignore[misc]
+        assert [(one.metric, one.attempt) for one in awaited] == [(LATENCY_US, 2)]
+    assert measured(own, 110.0) == 3
+    for candidate in world.candidates(search):
+        found = world.uow.read(lambda tx, i=candidate.id: EvaluationStore(tx).evaluations_of_candidates([i]))  # type: ignore[misc]
+        assert [one.value for one in found if one.metric == LATENCY_US] == [pytest.approx(100.0), pytest.approx(110.0)]
+
+
 @pytest.mark.parametrize(
     ("boards", "place", "said"),
     [
