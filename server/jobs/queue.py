@@ -294,15 +294,20 @@ class JobStore(LeaseHistory, TurnStore):
         self, job_id: str, search_id: str, candidate_id: str, priority: int, owner: Principal | None
     ) -> None:
         """Let a job go on for another candidate, and for the owner of that one's search, in a turn of that owner's."""
-        job = replace(self.get_job(job_id), priority=priority, owner=owner)
-        interactive, turn = self.lane_and_turn(job)
-        values = {"search_id": search_id, "candidate_id": candidate_id, "priority": priority}
-        whose = {"owner_id": None if owner is None else owner.id, "interactive": interactive, "turn": turn}
-        self._update(job_id, {**values, **whose})
+        whose = self._passed_to(self.get_job(job_id), priority, owner)
+        self._update(job_id, {"search_id": search_id, "candidate_id": candidate_id, **whose})
 
-    def hand_job_to(self, job_id: str, owner: Principal | None) -> None:
-        """Let a job go on as another owner's."""
-        self._update(job_id, {"owner_id": None if owner is None else owner.id})
+    def hand_job_to(self, job: Job, owner: Principal | None) -> None:
+        """Let a job go on as another owner's, in a turn of that owner's."""
+        self._update(job.id, self._passed_to(job, job.priority, owner))
+
+    def _passed_to(self, job: Job, priority: int, owner: Principal | None) -> Mapping[str, Any]:
+        """Whose a job is from now on, and its turn as that owner's; the turn that it has, where neither changes."""
+        owner_id = None if owner is None else owner.id
+        if priority == job.priority and owner_id == (None if job.owner is None else job.owner.id):
+            return {}
+        interactive, turn = self.lane_and_turn(replace(job, priority=priority, owner=owner))
+        return {"priority": priority, "owner_id": owner_id, "interactive": interactive, "turn": turn}
 
     def jobs_leased_to(self, owner: str) -> tuple[Job, ...]:
         """Jobs that a worker, a device or an evaluator holds now, by id."""

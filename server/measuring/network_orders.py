@@ -118,7 +118,7 @@ def _handed_over(tx: Transaction, job: Job, target: JobTarget, owner: Principal 
     """The job, as this owner's where another ordered the same before who gets no board for it now."""
     if not serves_better(tx, job, target, owner):
         return job
-    JobStore(tx).hand_job_to(job.id, owner)
+    JobStore(tx).hand_job_to(job, owner)
     return replace(job, owner=owner)
 
 

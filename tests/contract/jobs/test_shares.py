@@ -134,3 +134,21 @@ def test_a_job_that_passes_to_another_owner_takes_a_turn_of_that_ones(queue: Que
     queue.uow.write(lambda tx: JobStore(tx).assign_job_to(last.id, no_search, no_search, 0, heir))
     queue.order(heir, 4)
     assert names(queue.serve(10)).count("heir") == 5
+
+
+def test_a_job_that_passes_to_another_search_of_its_owner_keeps_its_turn(queue: QueueWorld) -> None:
+    one, other = queue.owner("one"), queue.owner("other")
+    first = queue.order(one, 10)[0]
+    queue.order(other, 10)
+    no_search: Any = None
+    queue.uow.write(lambda tx: JobStore(tx).assign_job_to(first.id, no_search, no_search, 0, one))
+    assert queue.uow.read(lambda tx: JobStore(tx).get_job(first.id)).turn == first.turn
+    assert Counter(names(queue.serve(10))) == {"one": 5, "other": 5}
+
+
+def test_a_measurement_that_is_handed_to_another_owner_takes_a_turn_of_that_ones(queue: QueueWorld) -> None:
+    many, heir = queue.owner("many"), queue.owner("heir")
+    last = queue.order(many, 20)[-1]
+    queue.uow.write(lambda tx: JobStore(tx).hand_job_to(last, heir))
+    queue.order(heir, 4)
+    assert names(queue.serve(10)).count("heir") == 5
