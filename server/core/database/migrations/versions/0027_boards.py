@@ -21,7 +21,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Back to the revision before: searches know nothing of what is filed under their further boards."""
+    """Back to the revision before: searches know nothing of what is filed under their further boards, and wait for
+    everything that is awaited.
+    """
+    op.execute(sa.text("DELETE FROM awaited_evaluations WHERE NOT is_needed"))
     op.drop_column("awaited_evaluations", "is_needed")
     op.drop_column("candidates", "latency_keys")
     op.drop_column("searches", "board_hardware_keys")
