@@ -336,7 +336,8 @@ class AgentSessions:
         may_begin = looks_ahead and device.state is DeviceState.ACTIVE and not device.reserved(tx.now())
         try:
             self._close_to(tx, device, one)
-            if may_begin and not held and give_way(tx, self._kinds, one.lease, self._request(tx, device)):
+            begins = may_begin and not held
+            if begins and give_way(tx, self._kinds, one.lease, device.id, lambda: self._request(tx, device)):
                 return LeaseVerdict(one.lease, LeaseOrder.LOST, 0.0, "an order of a person goes before this job")
             # Whose it is first: a device must not keep another's lease alive either.
             job = JobStore(tx).lock_job_of_lease(one.lease)

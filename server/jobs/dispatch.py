@@ -322,16 +322,21 @@ def claim_held_job(tx: Transaction, kinds: JobKinds, request: ClaimRequest) -> J
     return claim_job(tx, kinds, request)
 
 
-def give_way(tx: Transaction, kinds: JobKinds, lease: LeaseRef, request: ClaimRequest) -> bool:
+def give_way(
+    tx: Transaction, kinds: JobKinds, lease: LeaseRef, holder: str, request_of_holder: Callable[[], ClaimRequest]
+) -> bool:
     """End a lease that its holder would begin now, where an order of a person goes before it; whether it was ended.
+
+    Args:
+        request_of_holder: what it would claim by, made for jobs that have not begun alone.
 
     Raises:
         LeaseLostError: it is not the job's current lease.
         NotFoundError: there is no such job.
     """
     seen = JobStore(tx).get_job(lease.job_id)
-    held = seen.lease == lease and seen.unbegun and seen.lease_owner == request.owner and not seen.cancel_requested
-    if not held or not JobStore(tx).gives_way(seen, request):
+    held = seen.lease == lease and seen.unbegun and seen.lease_owner == holder and not seen.cancel_requested
+    if not held or not JobStore(tx).gives_way(seen, request_of_holder()):
         return False
     lock_first(tx, kinds, seen)
     job = JobStore(tx).lock_job_of_lease(lease)
