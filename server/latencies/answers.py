@@ -15,6 +15,7 @@ from server.fleet.device import HardwareProfile
 from server.fleet.enrolment.trust import TRUST
 from server.latencies.answer import (
     AnswerKind,
+    Estimate,
     FoundMeasurement,
     LatencyAnswer,
     LatencyAnswers,
@@ -126,8 +127,8 @@ class LatencyAsking:
         self, known: _Known, answers: Sequence[LatencyAnswer]
     ) -> tuple[list[LatencyAnswer], dict[str, LatencyPredictor]]:
         """Estimate what was not measured, where there is a predictor of that very space, type and hardware key."""
-        groups: dict[str, list[int]] = defaultdict(list)
-        chosen: dict[str, LatencyPredictor] = {}
+        waiting: dict[int, list[LatencyPredictor]] = {}
+        used: dict[str, LatencyPredictor] = {}
         found = list(answers)
         fitting: dict[tuple[int, str], Sequence[LatencyPredictor]] = {}
         for place, answer in enumerate(answers):
@@ -141,35 +142,46 @@ class LatencyAsking:
                 fitting[place_of] = ranked(of_space, answer.device, known.hardware, current)
             fitted = [one for one in fitting[place_of] if one.artifact_sha256 is not None]
             if fitted:
-                chosen[fitted[0].id] = fitted[0]
-                groups[fitted[0].id].append(place)
+                waiting[place] = fitted
             else:
                 found[place] = replace(answer, reason=answer.reason + wanting(fitting[place_of]))
-        for predictor_id, places in groups.items():
-            predictor = chosen[predictor_id]
-            try:
+        while waiting:  # where the best cannot say, the next is asked
+            groups: dict[str, list[int]] = defaultdict(list)
+            for place, left in waiting.items():
+                groups[left[0].id].append(place)
+            for places in groups.values():
+                predictor = waiting[places[0]][0]
                 genotypes = [answers[place].network.genotype or () for place in places]
-                said = self._shelf.estimate(predictor, genotypes)
-            except (EngineError, ServiceError) as error:
-                for place in places:
-                    found[place] = replace(found[place], reason=f"{found[place].reason}; not estimated: {error}")
-                del chosen[predictor_id]
-                continue
-            for place, value, low, high in zip(
-                places, said.values.tolist(), said.low.tolist(), said.high.tolist(), strict=True
-            ):
-                if math.isnan(value):
-                    found[place] = replace(found[place], reason=f"{found[place].reason}; {lacking(predictor)}")
-                    continue
-                found[place] = replace(
-                    found[place],
-                    kind=AnswerKind.ESTIMATED,
-                    estimate=estimate_of(predictor, value, low, high),
-                    hardware_key=predictor.hardware_key,
-                    is_current=predictor.hardware_key in known.current[answers[place].device_index],
-                    reason="",
-                )
-        return found, chosen
+                for place, estimate in zip(places, self._estimates(predictor, genotypes), strict=True):
+                    if isinstance(estimate, str):
+                        found[place] = replace(found[place], reason=f"{found[place].reason}; {estimate}")
+                        waiting[place] = waiting[place][1:]
+                        if not waiting[place]:
+                            del waiting[place]
+                        continue
+                    del waiting[place]
+                    used[predictor.id] = predictor
+                    found[place] = replace(
+                        found[place],
+                        kind=AnswerKind.ESTIMATED,
+                        estimate=estimate,
+                        hardware_key=predictor.hardware_key,
+                        is_current=predictor.hardware_key in known.current[answers[place].device_index],
+                        reason="",
+                    )
+        return found, used
+
+    def _estimates(self, predictor: LatencyPredictor, genotypes: Sequence[tuple[int, ...]]) -> list[Estimate | str]:
+        """What a predictor or table says of networks, or why it says nothing."""
+        try:
+            said = self._shelf.estimate(predictor, genotypes)
+        except (EngineError, ServiceError) as error:
+            return [f"not estimated: {error}"] * len(genotypes)
+        rows = zip(said.values.tolist(), said.low.tolist(), said.high.tolist(), strict=True)
+        return [
+            lacking(predictor) if math.isnan(value) else estimate_of(predictor, value, low, high)
+            for value, low, high in rows
+        ]
 
 
 def _from_measurements(known: _Known, network: Network, device: AskedDevice, number: int) -> LatencyAnswer:
